@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+pub mod backoff;
+pub mod intensity;
+pub mod time;

@@ -1,0 +1,120 @@
+//! The cells that sources, sinks and channels count in.
+
+use crate::telemetry::{Counter, Gauge, Registry, metric};
+
+/// Counts of a source; Flume's names are in [`crate::telemetry`].
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "the metric of the same name has the help text")]
+pub struct SourceCounters {
+    pub received: Counter,
+    pub accepted: Counter,
+    pub append_received: Counter,
+    pub append_accepted: Counter,
+    pub batches_received: Counter,
+    pub batches_accepted: Counter,
+    pub open_connections: Gauge,
+    pub read_failures: Counter,
+    pub channel_write_failures: Counter,
+    pub processing_failures: Counter,
+    pub refused_inputs: Counter,
+}
+
+impl SourceCounters {
+    /// The cells of one source.
+    pub fn new(registry: &Registry, name: &str, type_name: &str) -> Self {
+        let labels = [("component", name), ("type", type_name)];
+        let counter = |m| registry.counter(m, &labels);
+        Self {
+            received: counter(metric::SOURCE_RECEIVED_EVENTS),
+            accepted: counter(metric::SOURCE_ACCEPTED_EVENTS),
+            append_received: counter(metric::SOURCE_APPEND_RECEIVED),
+            append_accepted: counter(metric::SOURCE_APPEND_ACCEPTED),
+            batches_received: counter(metric::SOURCE_BATCHES_RECEIVED),
+            batches_accepted: counter(metric::SOURCE_BATCHES_ACCEPTED),
+            open_connections: registry.gauge(metric::SOURCE_OPEN_CONNECTIONS, &labels),
+            read_failures: counter(metric::SOURCE_READ_FAILURES),
+            channel_write_failures: counter(metric::SOURCE_CHANNEL_WRITE_FAILURES),
+            processing_failures: counter(metric::SOURCE_PROCESSING_FAILURES),
+            refused_inputs: counter(metric::SOURCE_REFUSED_INPUTS),
+        }
+    }
+}
+
+/// Counts of a sink; Flume's names are in [`crate::telemetry`].
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "the metric of the same name has the help text")]
+pub struct SinkCounters {
+    pub connections_created: Counter,
+    pub connections_closed: Counter,
+    pub connections_failed: Counter,
+    pub empty_batches: Counter,
+    pub underflow_batches: Counter,
+    pub complete_batches: Counter,
+    pub attempted: Counter,
+    pub delivered: Counter,
+    pub write_failures: Counter,
+    pub channel_read_failures: Counter,
+    pub rejected_batches: Counter,
+}
+
+impl SinkCounters {
+    /// The cells of one sink.
+    pub fn new(registry: &Registry, name: &str, type_name: &str) -> Self {
+        let labels = [("component", name), ("type", type_name)];
+        let counter = |m| registry.counter(m, &labels);
+        Self {
+            connections_created: counter(metric::SINK_CONNECTIONS_CREATED),
+            connections_closed: counter(metric::SINK_CONNECTIONS_CLOSED),
+            connections_failed: counter(metric::SINK_CONNECTIONS_FAILED),
+            empty_batches: counter(metric::SINK_EMPTY_BATCHES),
+            underflow_batches: counter(metric::SINK_UNDERFLOW_BATCHES),
+            complete_batches: counter(metric::SINK_COMPLETE_BATCHES),
+            attempted: counter(metric::SINK_ATTEMPTED_EVENTS),
+            delivered: counter(metric::SINK_DELIVERED_EVENTS),
+            write_failures: counter(metric::SINK_WRITE_FAILURES),
+            channel_read_failures: counter(metric::SINK_CHANNEL_READ_FAILURES),
+            rejected_batches: counter(metric::SINK_REJECTED_BATCHES),
+        }
+    }
+
+    /// Counts a batch of `events` as complete or short of `batch_size`.
+    pub fn batch(&self, events: usize, batch_size: usize) {
+        if events >= batch_size { &self.complete_batches } else { &self.underflow_batches }.add(1);
+    }
+}
+
+/// Counts of a channel; kept by its handle, not by the channel's author.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "the metric of the same name has the help text")]
+pub struct ChannelCounters {
+    pub put_attempted: Counter,
+    pub put: Counter,
+    pub take_attempts: Counter,
+    pub taken: Counter,
+    pub refused: Counter,
+    pub rolled_back: Counter,
+    pub dropped: Counter,
+    pub events: Gauge,
+    pub capacity: Gauge,
+    pub pinned_bytes: Gauge,
+}
+
+impl ChannelCounters {
+    /// The cells of one channel.
+    pub fn new(registry: &Registry, name: &str, type_name: &str) -> Self {
+        let labels = [("component", name), ("type", type_name)];
+        let counter = |m| registry.counter(m, &labels);
+        Self {
+            put_attempted: counter(metric::CHANNEL_PUT_ATTEMPTED_EVENTS),
+            put: counter(metric::CHANNEL_PUT_EVENTS),
+            take_attempts: counter(metric::CHANNEL_TAKE_ATTEMPTS),
+            taken: counter(metric::CHANNEL_TAKEN_EVENTS),
+            refused: counter(metric::CHANNEL_REFUSED_PUTS),
+            rolled_back: counter(metric::CHANNEL_ROLLED_BACK_EVENTS),
+            dropped: counter(metric::CHANNEL_DROPPED_EVENTS),
+            events: registry.gauge(metric::CHANNEL_EVENTS, &labels),
+            capacity: registry.gauge(metric::CHANNEL_CAPACITY_EVENTS, &labels),
+            pinned_bytes: registry.gauge(metric::CHANNEL_PINNED_BYTES, &labels),
+        }
+    }
+}

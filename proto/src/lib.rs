@@ -1,0 +1,6 @@
+#![doc = include_str!("../README.md")]
+
+pub mod avro;
+pub mod cursor;
+pub mod event;
+pub mod java;
