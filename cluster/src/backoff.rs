@@ -17,7 +17,12 @@ pub struct Backoff {
 impl Backoff {
     /// `first` is the longest first wait, `cap` the longest of all; the same seed gives the same waits.
     pub fn new(first: Duration, cap: Duration, seed: u64) -> Self {
-        Self { first, cap, failures: 0, rng: SmallRng::seed_from_u64(seed) }
+        Self {
+            first,
+            cap,
+            failures: 0,
+            rng: SmallRng::seed_from_u64(seed),
+        }
     }
 
     /// Counts a failure and draws the wait before the next attempt.
@@ -29,7 +34,9 @@ impl Backoff {
 
     /// The longest that the next wait can be.
     pub fn ceiling(&self) -> Duration {
-        self.first.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.cap)
+        self.first
+            .saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX))
+            .min(self.cap)
     }
 
     /// Failures since the last success.
@@ -60,7 +67,12 @@ mod tests {
                 ceiling.as_millis()
             })
             .collect();
-        assert_eq!(ceilings, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000, 30000]);
+        assert_eq!(
+            ceilings,
+            [
+                100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000, 30000
+            ]
+        );
         (0..100).for_each(|_| assert!(backoff.fail() <= CAP));
         backoff.reset();
         assert_eq!(backoff.ceiling(), FIRST);

@@ -50,7 +50,11 @@ impl Intensity {
     /// No failure yet.
     pub fn new(limits: Limits, seed: u64) -> Self {
         let backoff = Backoff::new(limits.backoff_first, limits.backoff_cap, seed);
-        Self { limits, failures: VecDeque::new(), backoff }
+        Self {
+            limits,
+            failures: VecDeque::new(),
+            backoff,
+        }
     }
 
     /// A failure at `now`, of a child that had started at `started`.
@@ -58,7 +62,11 @@ impl Intensity {
         if now - started >= self.limits.period {
             self.backoff.reset();
         }
-        while self.failures.front().is_some_and(|&then| now - then >= self.limits.period) {
+        while self
+            .failures
+            .front()
+            .is_some_and(|&then| now - then >= self.limits.period)
+        {
             self.failures.pop_front();
         }
         self.failures.push_back(now);
@@ -86,14 +94,20 @@ mod tests {
             assert!(matches!(intensity.failed(at(n), at(n)), Verdict::Restart(_)));
         }
         assert_eq!(intensity.failed(at(5), at(5)), Verdict::Exceeded);
-        assert!(matches!(intensity.failed(at(6), at(6)), Verdict::Restart(_)), "counting starts anew");
+        assert!(
+            matches!(intensity.failed(at(6), at(6)), Verdict::Restart(_)),
+            "counting starts anew"
+        );
     }
 
     #[test]
     fn failures_of_the_last_period_are_forgotten() {
         let mut intensity = Intensity::new(Limits::default(), 1);
         for n in 0..50 {
-            assert!(matches!(intensity.failed(at(n * 13), at(n * 13)), Verdict::Restart(_)), "failure {n}");
+            assert!(
+                matches!(intensity.failed(at(n * 13), at(n * 13)), Verdict::Restart(_)),
+                "failure {n}"
+            );
         }
     }
 
@@ -103,7 +117,9 @@ mod tests {
         for n in 0..4 {
             intensity.failed(at(n), at(n));
         }
-        let Verdict::Restart(wait) = intensity.failed(at(100), at(30)) else { panic!("not exceeded") };
+        let Verdict::Restart(wait) = intensity.failed(at(100), at(30)) else {
+            panic!("not exceeded")
+        };
         assert!(wait <= Limits::default().backoff_first);
     }
 }

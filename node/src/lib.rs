@@ -1,1 +1,5 @@
-//! x
+#![doc = include_str!("../README.md")]
+
+pub mod channel;
+pub mod component;
+pub mod telemetry;

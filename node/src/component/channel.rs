@@ -42,8 +42,14 @@ pub struct Claim {
 impl Claim {
     /// What this batch needs.
     pub fn of(batch: &Batch) -> Self {
-        let slots: usize = batch.iter().map(|e| e.body().len().max(1).div_ceil(SLOT_BYTES)).sum();
-        Self { events: batch.len(), bytes: slots * SLOT_BYTES }
+        let slots: usize = batch
+            .iter()
+            .map(|e| e.body().len().max(1).div_ceil(SLOT_BYTES))
+            .sum();
+        Self {
+            events: batch.len(),
+            bytes: slots * SLOT_BYTES,
+        }
     }
 }
 
@@ -59,7 +65,10 @@ pub struct Want {
 impl Want {
     /// At most so many events of any size.
     pub fn events(events: usize) -> Self {
-        Self { events, bytes: usize::MAX }
+        Self {
+            events,
+            bytes: usize::MAX,
+        }
     }
 }
 
@@ -105,13 +114,13 @@ pub enum ChannelError {
     Full,
     /// No room for the bytes within keep-alive.
     #[error(
-        "Cannot commit transaction. Byte capacity allocated to store event body {capacity_bytes:.1}reached. Please \
+        "Cannot commit transaction. Byte capacity allocated to store event body {capacity_bytes}.0reached. Please \
          increase heap space/byte capacity allocated to the channel as the sinks may not be keeping up with the \
          sources"
     )]
     BytesFull {
         /// The channel's byte capacity, in bytes.
-        capacity_bytes: f64,
+        capacity_bytes: usize,
     },
     /// More events in one put than the transaction capacity.
     #[error(
@@ -168,10 +177,18 @@ pub trait Channel: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<(), ChannelError>>;
 
     /// Leases events from the head: returns at once with what is there; waits up to `wait` only when nothing is.
-    fn take(&self, want: Want, wait: Duration) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>>;
+    fn take(
+        &self,
+        want: Want,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>>;
 
     /// Removes leased events for good, in any order among open leases.
-    fn commit_take(&self, ticket: Ticket, position: Option<Position>) -> BoxFuture<'_, Result<(), ChannelError>>;
+    fn commit_take(
+        &self,
+        ticket: Ticket,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>>;
 
     /// Puts leased events back where they were. Returns how many; none if the ticket is not open.
     fn rollback(&self, ticket: Ticket) -> usize;
@@ -219,7 +236,12 @@ impl ChannelHandle {
     /// A handle that counts in `counters`.
     pub fn new(name: &str, channel: Arc<dyn Channel>, counters: ChannelCounters, faults: Faults) -> Self {
         counters.capacity.set(channel.limits().capacity as u64);
-        Self(Arc::new(Inner { name: name.into(), channel, counters, faults }))
+        Self(Arc::new(Inner {
+            name: name.into(),
+            channel,
+            counters,
+            faults,
+        }))
     }
 
     /// The channel's name.
@@ -251,7 +273,11 @@ impl ChannelHandle {
     pub async fn reserve(&self, claim: Claim) -> Result<Permit, ChannelError> {
         self.0.counters.put_attempted.add(claim.events as u64);
         match self.0.channel.reserve(claim).await {
-            Ok(ticket) => Ok(Permit { handle: self.clone(), ticket: Some(ticket), claim }),
+            Ok(ticket) => Ok(Permit {
+                handle: self.clone(),
+                ticket: Some(ticket),
+                claim,
+            }),
             Err(error) => {
                 self.0.counters.refused.add(1);
                 Err(error)
@@ -264,8 +290,15 @@ impl ChannelHandle {
         let taken = self.0.channel.take(want, wait).await?;
         let got = taken.as_ref().map_or(0, |(_, batch)| batch.len());
         // Flume counts the null that ends a short take as an attempt too.
-        self.0.counters.take_attempts.add(got as u64 + u64::from(got < want.events));
-        Ok(taken.map(|(ticket, batch)| Lease { handle: self.clone(), ticket: Some(ticket), batch }))
+        self.0
+            .counters
+            .take_attempts
+            .add(got as u64 + u64::from(got < want.events));
+        Ok(taken.map(|(ticket, batch)| Lease {
+            handle: self.clone(),
+            ticket: Some(ticket),
+            batch,
+        }))
     }
 
     /// The position last committed by this owner.
@@ -276,7 +309,10 @@ impl ChannelHandle {
     /// Shows size and memory to the metrics; called after every commit and rollback.
     pub fn gauge(&self) {
         self.0.counters.events.set(self.0.channel.queued() as u64);
-        self.0.counters.pinned_bytes.set(self.0.channel.pinned_bytes() as u64);
+        self.0
+            .counters
+            .pinned_bytes
+            .set(self.0.channel.pinned_bytes() as u64);
     }
 }
 
@@ -299,11 +335,21 @@ impl Permit {
     pub async fn commit(mut self, batch: Batch, position: Option<Position>) -> Result<(), ChannelError> {
         let need = Claim::of(&batch);
         if need.events > self.claim.events || need.bytes > self.claim.bytes {
-            return Err(ChannelError::Bug(format!("batch needs {need:?}, reserved was {:?}", self.claim)));
+            return Err(ChannelError::Bug(format!(
+                "batch needs {need:?}, reserved was {:?}",
+                self.claim
+            )));
         }
-        let Some(ticket) = self.ticket.take() else { return Err(ChannelError::Fenced) };
+        let Some(ticket) = self.ticket.take() else {
+            return Err(ChannelError::Fenced);
+        };
         // Whoever keeps events for long must not keep a read buffer of ten times their size with them.
-        let put = self.handle.0.channel.commit_put(ticket, batch.compacted(), position).await;
+        let put = self
+            .handle
+            .0
+            .channel
+            .commit_put(ticket, batch.compacted(), position)
+            .await;
         match &put {
             Ok(()) => {
                 self.handle.0.counters.put.add(need.events as u64);
@@ -355,7 +401,9 @@ impl Lease {
 
     async fn finish(mut self, position: Option<Position>) -> Result<(), ChannelError> {
         self.handle.0.faults.point(Stage::TakeCommit, self.handle.name());
-        let Some(ticket) = self.ticket.take() else { return Err(ChannelError::Fenced) };
+        let Some(ticket) = self.ticket.take() else {
+            return Err(ChannelError::Fenced);
+        };
         self.handle.0.channel.commit_take(ticket, position).await?;
         self.handle.0.counters.taken.add(self.batch.len() as u64);
         self.handle.gauge();

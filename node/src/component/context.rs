@@ -27,7 +27,9 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn unix_ms(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as u64)
     }
 
     fn now(&self) -> Time {
@@ -89,5 +91,7 @@ pub struct Common {
 /// A seed for a named part of something that has a seed.
 pub fn derived_seed(seed: u64, name: &str) -> u64 {
     // FNV-1a: stable over releases, so that a printed seed can be replayed.
-    name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

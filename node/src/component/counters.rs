@@ -79,7 +79,12 @@ impl SinkCounters {
 
     /// Counts a batch of `events` as complete or short of `batch_size`.
     pub fn batch(&self, events: usize, batch_size: usize) {
-        if events >= batch_size { &self.complete_batches } else { &self.underflow_batches }.add(1);
+        if events >= batch_size {
+            &self.complete_batches
+        } else {
+            &self.underflow_batches
+        }
+        .add(1);
     }
 }
 

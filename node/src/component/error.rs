@@ -28,7 +28,11 @@ pub struct RunError {
 impl RunError {
     /// Try again, not sooner than `after`.
     pub fn retry_after(after: Duration, message: impl Into<String>) -> Self {
-        Self { kind: Kind::RetryAfter(after), message: message.into(), source: None }
+        Self {
+            kind: Kind::RetryAfter(after),
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Try again as soon as back-off allows.
@@ -38,17 +42,29 @@ impl RunError {
 
     /// Only another configuration can help.
     pub fn reconfigure(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Reconfigure, message: message.into(), source: None }
+        Self {
+            kind: Kind::Reconfigure,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// These events will never be taken.
     pub fn reject(message: impl Into<String>) -> Self {
-        Self { kind: Kind::RejectEvents, message: message.into(), source: None }
+        Self {
+            kind: Kind::RejectEvents,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// An invariant is broken.
     pub fn bug(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Bug, message: message.into(), source: None }
+        Self {
+            kind: Kind::Bug,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Keeps the cause.

@@ -71,7 +71,11 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}[{}]: {}: ", self.place, self.severity, self.code, self.component)?;
+        write!(
+            f,
+            "{}: {}[{}]: {}: ",
+            self.place, self.severity, self.code, self.component
+        )?;
         if let Some(property) = &self.property {
             write!(f, "{property}: ")?;
         }
@@ -117,8 +121,14 @@ impl Keys {
 
     /// Properties that stand in no file: for tests and programs.
     pub fn of(component: &str, pairs: &[(&str, &str)]) -> Self {
-        let place = Place { file: Path::new("(given)").into(), line: 0 };
-        let entry = |v: &str| Entry { value: v.to_owned(), place: place.clone() };
+        let place = Place {
+            file: Path::new("(given)").into(),
+            line: 0,
+        };
+        let entry = |v: &str| Entry {
+            value: v.to_owned(),
+            place: place.clone(),
+        };
         let entries = pairs.iter().map(|(k, v)| ((*k).to_owned(), entry(v))).collect();
         Self::new(component, place, entries)
     }
@@ -133,7 +143,13 @@ impl Keys {
         self.text(key).unwrap_or_else(|| {
             let near = self.nearest_given(key);
             let hint = near.map_or(String::new(), |n| format!("; did you mean it by \"{n}\"?"));
-            self.note_at(self.place.clone(), Severity::Error, "missing", key, format!("required, but not there{hint}"));
+            self.note_at(
+                self.place.clone(),
+                Severity::Error,
+                "missing",
+                key,
+                format!("required, but not there{hint}"),
+            );
             String::new()
         })
     }
@@ -147,7 +163,14 @@ impl Keys {
             None => default,
             Some(Ok(value)) => value,
             Some(Err(found)) => {
-                self.wrong(key, &format!("expected {} to {}, found \"{found}\"", allowed.start(), allowed.end()));
+                self.wrong(
+                    key,
+                    &format!(
+                        "expected {} to {}, found \"{found}\"",
+                        allowed.start(),
+                        allowed.end()
+                    ),
+                );
                 default
             }
         }
@@ -158,7 +181,11 @@ impl Keys {
     where
         T: FromStr + PartialOrd + fmt::Display + Copy,
     {
-        if self.required(key).is_empty() { *allowed.start() } else { self.number(key, *allowed.start(), allowed) }
+        if self.required(key).is_empty() {
+            *allowed.start()
+        } else {
+            self.number(key, *allowed.start(), allowed)
+        }
     }
 
     /// A number where Flume falls back to the default: a bad one is a warning.
@@ -171,7 +198,11 @@ impl Keys {
             Some(Ok(value)) => value,
             Some(Err(found)) => {
                 let range = format!("expected {} to {}", allowed.start(), allowed.end());
-                self.warn(key, "bad-number", format!("{range}, found \"{found}\"; {default} is used, as in Flume"));
+                self.warn(
+                    key,
+                    "bad-number",
+                    format!("{range}, found \"{found}\"; {default} is used, as in Flume"),
+                );
                 default
             }
         }
@@ -179,10 +210,16 @@ impl Keys {
 
     /// `true` in any case is true, everything else false.
     pub fn flag(&mut self, key: &str, default: bool) -> bool {
-        let Some(value) = self.text(key) else { return default };
+        let Some(value) = self.text(key) else {
+            return default;
+        };
         let on = value.eq_ignore_ascii_case("true");
         if !on && !value.eq_ignore_ascii_case("false") {
-            self.warn(key, "bad-boolean", format!("expected true or false, found \"{value}\"; false is used, as in Flume"));
+            self.warn(
+                key,
+                "bad-boolean",
+                format!("expected true or false, found \"{value}\"; false is used, as in Flume"),
+            );
         }
         on
     }
@@ -207,7 +244,11 @@ impl Keys {
             component: self.component.clone(),
             place: self.place.clone(),
             prefix: format!("{}{prefix}", self.prefix),
-            entries: self.entries.iter().filter_map(|(k, e)| Some((inner(k)?, e.clone()))).collect(),
+            entries: self
+                .entries
+                .iter()
+                .filter_map(|(k, e)| Some((inner(k)?, e.clone())))
+                .collect(),
             known: BTreeSet::new(),
             known_prefixes: BTreeSet::new(),
             findings: Vec::new(),
@@ -236,13 +277,21 @@ impl Keys {
         let unknown: Vec<(String, Place)> = self
             .entries
             .iter()
-            .filter(|(k, _)| !self.known.contains(*k) && !self.known_prefixes.iter().any(|p| k.starts_with(p)))
+            .filter(|(k, _)| {
+                !self.known.contains(*k) && !self.known_prefixes.iter().any(|p| k.starts_with(p))
+            })
             .map(|(k, e)| (k.clone(), e.place.clone()))
             .collect();
         for (key, place) in unknown {
             let near = nearest(&key, self.known.iter().map(String::as_str));
             let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
-            self.note_at(place, Severity::Warning, "unknown-key", &key, format!("unknown, ignored{hint}"));
+            self.note_at(
+                place,
+                Severity::Warning,
+                "unknown-key",
+                &key,
+                format!("unknown, ignored{hint}"),
+            );
         }
         self.findings
     }
@@ -273,16 +322,29 @@ impl Keys {
     }
 
     fn place_of(&self, key: &str) -> Place {
-        self.entries.get(key).map_or_else(|| self.place.clone(), |e| e.place.clone())
+        self.entries
+            .get(key)
+            .map_or_else(|| self.place.clone(), |e| e.place.clone())
     }
 
     fn note_at(&mut self, place: Place, severity: Severity, code: &'static str, key: &str, message: String) {
         let property = Some(format!("{}{key}", self.prefix));
-        self.findings.push(Finding { place, severity, code, component: self.component.clone(), property, message });
+        self.findings.push(Finding {
+            place,
+            severity,
+            code,
+            component: self.component.clone(),
+            property,
+            message,
+        });
     }
 
     fn nearest_given(&self, key: &str) -> Option<String> {
-        let given = self.entries.keys().filter(|k| !self.known.contains(*k)).map(String::as_str);
+        let given = self
+            .entries
+            .keys()
+            .filter(|k| !self.known.contains(*k))
+            .map(String::as_str);
         nearest(key, given).map(str::to_owned)
     }
 }
@@ -324,7 +386,10 @@ mod tests {
 
     #[test]
     fn all_mistakes_of_a_component_are_named_at_once() {
-        let mut keys = Keys::of("source r1 (avro)", &[("prot", "41414"), ("threads", "x"), ("ssl", "yes")]);
+        let mut keys = Keys::of(
+            "source r1 (avro)",
+            &[("prot", "41414"), ("threads", "x"), ("ssl", "yes")],
+        );
         assert_eq!(keys.required("bind"), "");
         keys.required_number("port", 1..=65_535u16);
         assert_eq!(keys.number("threads", 7, 1..=9), 7);
@@ -343,20 +408,28 @@ mod tests {
 
     #[test]
     fn parts_read_below_a_prefix_are_named_with_it() {
-        let mut keys = Keys::of("sink k1 (file_roll)", &[("sink.serializer.appendNewLine", "true")]);
+        let mut keys = Keys::of(
+            "sink k1 (file_roll)",
+            &[("sink.serializer.appendNewLine", "true")],
+        );
         let mut part = keys.below("sink.serializer.");
         part.flag("appendNewline", true);
         keys.absorb(part);
         assert_eq!(
             texts(keys),
-            ["(given):0: warning[unknown-key]: sink k1 (file_roll): sink.serializer.appendNewLine: unknown, \
-              ignored; did you mean \"appendNewline\"?"]
+            [
+                "(given):0: warning[unknown-key]: sink k1 (file_roll): sink.serializer.appendNewLine: unknown, \
+              ignored; did you mean \"appendNewline\"?"
+            ]
         );
     }
 
     #[test]
     fn a_name_with_another_meaning_is_not_offered() {
-        assert_eq!(nearest("selector.head", ["selector.header", "port"].into_iter()), Some("selector.header"));
+        assert_eq!(
+            nearest("selector.head", ["selector.header", "port"].into_iter()),
+            Some("selector.header")
+        );
         assert_eq!(nearest("bogus", ["batchSize", "port"].into_iter()), None);
     }
 }

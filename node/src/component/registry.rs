@@ -60,7 +60,11 @@ pub struct Found<T: 'static> {
 
 impl<T> Clone for Found<T> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), in_flume_metrics: self.in_flume_metrics, build: self.build.clone() }
+        Self {
+            name: self.name.clone(),
+            in_flume_metrics: self.in_flume_metrics,
+            build: self.build.clone(),
+        }
     }
 }
 
@@ -109,13 +113,20 @@ impl<T> Kinds<T> {
         name: &str,
         build: impl Fn(&mut Keys, &BuildContext) -> Built<T> + Send + Sync + 'static,
     ) {
-        let found = Found { name: name.into(), in_flume_metrics: true, build: Arc::new(build) };
+        let found = Found {
+            name: name.into(),
+            in_flume_metrics: true,
+            build: Arc::new(build),
+        };
         self.0.insert(name.to_owned(), found);
     }
 
     /// The type of this name: an alias in any case, or a class name.
     pub fn find(&self, name: &str) -> Option<Found<T>> {
-        self.0.get(name).or_else(|| self.0.get(&name.to_lowercase())).cloned()
+        self.0
+            .get(name)
+            .or_else(|| self.0.get(&name.to_lowercase()))
+            .cloned()
     }
 
     /// All names that are understood.

@@ -26,7 +26,11 @@ pub trait Sink: Send + 'static {
 
     /// Delivers a lease and commits it. A lease that is dropped is rolled back. A pipelining sink keeps leases
     /// and commits them later, in any order; `Ok` then only means that it wants the next one.
-    fn process(&mut self, lease: Lease, ctx: &SinkContext) -> impl Future<Output = Result<(), RunError>> + Send;
+    fn process(
+        &mut self,
+        lease: Lease,
+        ctx: &SinkContext,
+    ) -> impl Future<Output = Result<(), RunError>> + Send;
 
     /// Nothing was there to take for [`SinkContext::IDLE`]: the time to roll files, flush, complete kept leases.
     fn idle(&mut self, ctx: &SinkContext) -> impl Future<Output = Result<(), RunError>> + Send {
@@ -59,7 +63,12 @@ impl SinkContext {
 
     /// A context.
     pub fn new(common: Common, counters: SinkCounters, owner: Arc<str>, position: Option<Bytes>) -> Self {
-        Self { common, counters, position, owner }
+        Self {
+            common,
+            counters,
+            position,
+            owner,
+        }
     }
 }
 

@@ -50,7 +50,12 @@ impl SourceContext {
         put: Arc<dyn Put>,
         ready: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { common, counters, put, ready }
+        Self {
+            common,
+            counters,
+            put,
+            ready,
+        }
     }
 
     /// Puts a batch through interceptors and selector into the channels. `Ok` means that every required channel

@@ -102,7 +102,10 @@ impl FlumeEntry {
                 .iter()
                 .map(|(key, metric)| (*key, registry.counter(*metric, &labels), AtomicU64::new(0)))
                 .collect(),
-            gauges: gauges.iter().map(|metric| registry.gauge(*metric, &labels)).collect(),
+            gauges: gauges
+                .iter()
+                .map(|metric| registry.gauge(*metric, &labels))
+                .collect(),
         })
     }
 
@@ -147,7 +150,10 @@ impl FlumeEntry {
             (ComponentKind::Channel, [events, capacity]) => {
                 put("ChannelSize", events.value().to_string());
                 put("ChannelCapacity", capacity.value().to_string());
-                put("ChannelFillPercentage", fill_percentage(events.value(), capacity.value()));
+                put(
+                    "ChannelFillPercentage",
+                    fill_percentage(events.value(), capacity.value()),
+                );
             }
             _ => {}
         }
@@ -168,7 +174,10 @@ mod tests {
     use super::*;
 
     fn value(entry: &FlumeEntry, key: &str) -> String {
-        entry.json()[key].as_str().unwrap_or("absent or not a string").to_owned()
+        entry.json()[key]
+            .as_str()
+            .unwrap_or("absent or not a string")
+            .to_owned()
     }
 
     #[test]

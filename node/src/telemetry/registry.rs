@@ -44,7 +44,9 @@ impl Gauge {
 
     /// One less; stops at zero.
     pub fn decrement(&self) {
-        let _ = self.0.fetch_update(Relaxed, Relaxed, |v| Some(v.saturating_sub(1)));
+        let _ = self
+            .0
+            .fetch_update(Relaxed, Relaxed, |v| Some(v.saturating_sub(1)));
     }
 
     /// The value now.
@@ -79,14 +81,21 @@ impl Default for Registry {
     fn default() -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         for metric in metric::ALL {
-            let (name, help) = (KeyName::from_const_str(metric.name), SharedString::const_str(metric.help));
+            let (name, help) = (
+                KeyName::from_const_str(metric.name),
+                SharedString::const_str(metric.help),
+            );
             if metric.name.ends_with("_total") {
                 recorder.describe_counter(name, None, help);
             } else {
                 recorder.describe_gauge(name, None, help);
             }
         }
-        Self { handle: recorder.handle(), recorder, cells: Mutex::default() }
+        Self {
+            handle: recorder.handle(),
+            recorder,
+            cells: Mutex::default(),
+        }
     }
 }
 
@@ -111,7 +120,9 @@ impl Registry {
 
     /// Shows a component in Flume's JSON; replaces one of the same kind and name.
     pub fn show(&self, entry: Arc<FlumeEntry>) {
-        self.cells().components.insert((entry.kind(), entry.name().to_owned()), entry);
+        self.cells()
+            .components
+            .insert((entry.kind(), entry.name().to_owned()), entry);
     }
 
     /// The components of Flume's JSON, sorted by kind and name.
@@ -140,7 +151,10 @@ impl Registry {
 
 fn keys(metric: Metric, labels: &[(&'static str, &str)]) -> (CellKey, Key) {
     let owned = labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
-    let shown: Vec<Label> = labels.iter().map(|(k, v)| Label::new(*k, (*v).to_owned())).collect();
+    let shown: Vec<Label> = labels
+        .iter()
+        .map(|(k, v)| Label::new(*k, (*v).to_owned()))
+        .collect();
     ((metric.name, owned), Key::from_parts(metric.name, shown))
 }
 
@@ -154,10 +168,18 @@ mod tests {
         let labels = [("component", "r1"), ("type", "avro")];
         registry.counter(metric::SOURCE_RECEIVED_EVENTS, &labels).add(3);
         registry.counter(metric::SOURCE_RECEIVED_EVENTS, &labels).add(4);
-        registry.gauge(metric::CHANNEL_EVENTS, &[("component", "c\"1")]).set(9);
+        registry
+            .gauge(metric::CHANNEL_EVENTS, &[("component", "c\"1")])
+            .set(9);
         let page = registry.prometheus();
-        assert!(page.contains("source_received_events_total{component=\"r1\",type=\"avro\"} 7"), "{page}");
-        assert!(page.contains("# TYPE source_received_events_total counter"), "{page}");
+        assert!(
+            page.contains("source_received_events_total{component=\"r1\",type=\"avro\"} 7"),
+            "{page}"
+        );
+        assert!(
+            page.contains("# TYPE source_received_events_total counter"),
+            "{page}"
+        );
         assert!(page.contains("channel_events{component=\"c\\\"1\"} 9"), "{page}");
         assert!(page.contains("# HELP channel_events "), "{page}");
     }

@@ -1,0 +1,777 @@
+//! `memory`: a bounded queue in memory, Flume's MemoryChannel.
+//!
+//! Promise: what is committed stays, in order, through panics of any actor and through reloads, and is lost with
+//! the process. Room is counted as Flume does (`flume/channels-and-sinks.md` 3.1): events, and bodies in slots of
+//! 100 bytes, headers not counted; the room of taken events is free again only when their take commits. Puts
+//! that must wait for room are served in the order in which they came.
+//!
+//! Failures: full for longer than keep-alive: refused. A batch over transactionCapacity or over the whole byte
+//! capacity: refused at once, as waiting cannot help. Actor gone: refused until it is back; what is queued stays.
+//!
+//! The queue holds batches, not events: a put appends one, a take splits the front one without copying. Events
+//! are numbered in the order of their commits; what is rolled back returns to its place by that number, so order
+//! holds also when several leases are open.
+
+use crate::component::BoxFuture;
+use crate::component::channel::{
+    Channel, ChannelError, ChannelLimits, Claim, Position, SLOT_BYTES, Ticket, Want,
+};
+use crate::component::error::BuildError;
+use crate::component::keys::Keys;
+use crate::component::registry::Type;
+use bytes::Bytes;
+use proto::event::Batch;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// How the list names it.
+pub const TYPE: Type<Arc<dyn Channel>> = Type {
+    alias: "memory",
+    classes: &["org.apache.flume.channel.MemoryChannel"],
+    in_flume_metrics: true,
+    build: |keys, ctx| Ok(Arc::new(Config::read(keys, ctx.max_heap_bytes).build()?)),
+};
+
+/// What "max heap" means where `-Xmx` is not given, in bytes.
+pub const DEFAULT_HEAP_BYTES: u64 = 512 << 20;
+
+/// Settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `capacity`: events; default 100. A bad number is 100, as in Flume.
+    pub capacity: usize,
+    /// `transactionCapacity`: events in one put or take; default 100; at most `capacity`.
+    pub transaction_capacity: usize,
+    /// `keep-alive`: seconds that a put waits for room; default 3.
+    pub keep_alive: Duration,
+    /// `byteCapacity`: bytes of bodies; default 80 % of "max heap" (`-Xmx`, else 512 MiB); 0 is unlimited.
+    pub byte_capacity: u64,
+    /// `byteCapacityBufferPercentage`: part of it kept free for headers, in %; default 20.
+    pub byte_capacity_buffer_percentage: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            capacity: 100,
+            transaction_capacity: 100,
+            keep_alive: Duration::from_secs(3),
+            byte_capacity: DEFAULT_HEAP_BYTES / 10 * 8,
+            byte_capacity_buffer_percentage: 20,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the properties.
+    pub fn read(keys: &mut Keys, max_heap_bytes: Option<u64>) -> Self {
+        let default = Self::default();
+        let heap = max_heap_bytes.unwrap_or(DEFAULT_HEAP_BYTES);
+        let capacity = keys.lenient_number("capacity", default.capacity, 1..=i32::MAX as usize);
+        let transaction_capacity = keys.lenient_number(
+            "transactionCapacity",
+            default.transaction_capacity,
+            1..=i32::MAX as usize,
+        );
+        let keep_alive = keys.lenient_number("keep-alive", default.keep_alive.as_secs(), 0..=i32::MAX as u64);
+        let config = Self {
+            capacity,
+            transaction_capacity,
+            keep_alive: Duration::from_secs(keep_alive),
+            byte_capacity: keys.lenient_number("byteCapacity", heap / 10 * 8, 0..=i64::MAX as u64),
+            byte_capacity_buffer_percentage: keys.lenient_number(
+                "byteCapacityBufferPercentage",
+                default.byte_capacity_buffer_percentage,
+                0..=100,
+            ),
+        };
+        if transaction_capacity > capacity {
+            let message = format!(
+                "Transaction Capacity of Memory Channel cannot be higher than the capacity. \
+                 Found {transaction_capacity}, allowed are 1 to {capacity} (capacity; 100 unless it is set)"
+            );
+            keys.wrong("transactionCapacity", &message);
+        }
+        config
+    }
+
+    /// The channel; closed until it is attached.
+    pub fn build(self) -> Result<Memory, BuildError> {
+        Ok(Memory {
+            limits: self.limits(),
+            state: Mutex::new(State::new(self.slots())),
+            filled: Notify::new(),
+        })
+    }
+
+    fn limits(&self) -> ChannelLimits {
+        ChannelLimits {
+            capacity: self.capacity,
+            transaction_capacity: Some(self.transaction_capacity),
+            keep_alive: self.keep_alive,
+            durable: false,
+        }
+    }
+
+    /// Room for bodies in slots of 100 bytes; less than one slot means no limit, as in Flume.
+    fn slots(&self) -> usize {
+        let usable =
+            u128::from(self.byte_capacity) * u128::from(100 - self.byte_capacity_buffer_percentage) / 100;
+        match usize::try_from(usable / SLOT_BYTES as u128) {
+            Ok(0) | Err(_) => i32::MAX as usize,
+            Ok(slots) => slots,
+        }
+    }
+}
+
+/// The channel.
+pub struct Memory {
+    limits: ChannelLimits,
+    state: Mutex<State>,
+    /// Told when events come in or come back.
+    filled: Notify,
+}
+
+/// A piece of the queue: a batch, the number of its first event, its claim.
+struct Piece {
+    first: u64,
+    batch: Batch,
+    claim: Claim,
+}
+
+struct Waiter {
+    id: u64,
+    claim: Claim,
+    granted: oneshot::Sender<Ticket>,
+}
+
+struct State {
+    open: bool,
+    generation: u64,
+    next_ticket: u64,
+    next_event: u64,
+    /// Room in slots and what of it is taken; `used` covers reserved, queued and leased events.
+    slots: usize,
+    used: Claim,
+    /// Never taken, in order.
+    fresh: VecDeque<Piece>,
+    /// Taken and put back; all of them are older than `fresh`. The key is the number of the first event.
+    returned: BTreeMap<u64, Piece>,
+    reserved: HashMap<u64, Claim>,
+    leased: HashMap<u64, Vec<Piece>>,
+    waiters: VecDeque<Waiter>,
+    positions: HashMap<Arc<str>, Bytes>,
+    queued_events: usize,
+    pinned: usize,
+}
+
+impl State {
+    fn new(slots: usize) -> Self {
+        Self {
+            open: false,
+            generation: 0,
+            next_ticket: 0,
+            next_event: 0,
+            slots,
+            used: Claim::default(),
+            fresh: VecDeque::new(),
+            returned: BTreeMap::new(),
+            reserved: HashMap::new(),
+            leased: HashMap::new(),
+            waiters: VecDeque::new(),
+            positions: HashMap::new(),
+            queued_events: 0,
+            pinned: 0,
+        }
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket {
+            id: self.next_ticket,
+            generation: self.generation,
+        }
+    }
+
+    fn fits(&self, claim: Claim, capacity: usize) -> Result<(), ChannelError> {
+        if self.used.events + claim.events > capacity {
+            return Err(ChannelError::Full);
+        }
+        if self.used.bytes + claim.bytes > self.slots * SLOT_BYTES {
+            return Err(ChannelError::BytesFull {
+                capacity_bytes: self.slots * SLOT_BYTES,
+            });
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, claim: Claim) -> Ticket {
+        let ticket = self.ticket();
+        self.used.events += claim.events;
+        self.used.bytes += claim.bytes;
+        self.reserved.insert(ticket.id, claim);
+        ticket
+    }
+
+    fn free(&mut self, claim: Claim) {
+        self.used.events -= claim.events;
+        self.used.bytes -= claim.bytes;
+    }
+
+    /// Serves waiting puts in order while there is room.
+    fn grant(&mut self, capacity: usize) {
+        while let Some(waiter) = self.waiters.front() {
+            if self.fits(waiter.claim, capacity).is_err() {
+                return;
+            }
+            let Some(waiter) = self.waiters.pop_front() else {
+                return;
+            };
+            let ticket = self.hold(waiter.claim);
+            if waiter.granted.send(ticket).is_err() {
+                // The putter has gone in the meantime.
+                self.reserved.remove(&ticket.id);
+                self.free(waiter.claim);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, batch: Batch, claim: Claim) {
+        let first = self.next_event;
+        self.next_event += claim.events as u64;
+        self.queued_events += claim.events;
+        self.pinned += batch.pinned_bytes();
+        self.fresh.push_back(Piece { first, batch, claim });
+    }
+
+    fn put_back(&mut self, pieces: Vec<Piece>) -> usize {
+        let mut events = 0;
+        for piece in pieces {
+            events += piece.claim.events;
+            self.queued_events += piece.claim.events;
+            self.pinned += piece.batch.pinned_bytes();
+            self.returned.insert(piece.first, piece);
+        }
+        events
+    }
+
+    /// Takes pieces from the head until `want` is met.
+    fn lease(&mut self, want: Want) -> Option<(Ticket, Batch)> {
+        let (mut pieces, mut batch) = (Vec::new(), Batch::default());
+        let mut bytes = 0;
+        while batch.len() < want.events {
+            let Some(piece) = self.pop() else { break };
+            let fitting = fitting(
+                &piece.batch,
+                want.events - batch.len(),
+                want.bytes.saturating_sub(bytes),
+            );
+            // At least one event, however large, or a sink would starve before it.
+            let fitting = if batch.is_empty() { fitting.max(1) } else { fitting };
+            let (front, rest) = split(piece, fitting);
+            self.unpop(rest);
+            let Some(front) = front else { break };
+            bytes += if want.bytes == usize::MAX {
+                0
+            } else {
+                front.batch.body_bytes()
+            };
+            batch.append(front.batch.clone());
+            pieces.push(front);
+        }
+        if batch.is_empty() {
+            return None;
+        }
+        let ticket = self.ticket();
+        self.leased.insert(ticket.id, pieces);
+        Some((ticket, batch))
+    }
+
+    fn pop(&mut self) -> Option<Piece> {
+        let piece = match self.returned.pop_first() {
+            Some((_, piece)) => piece,
+            None => self.fresh.pop_front()?,
+        };
+        self.queued_events -= piece.claim.events;
+        self.pinned -= piece.batch.pinned_bytes();
+        Some(piece)
+    }
+
+    fn unpop(&mut self, rest: Option<Piece>) {
+        if let Some(piece) = rest {
+            self.queued_events += piece.claim.events;
+            self.pinned += piece.batch.pinned_bytes();
+            // Older than all of `fresh`, so either list would do; the front of `fresh` needs no search.
+            match self.returned.first_key_value() {
+                None => self.fresh.push_front(piece),
+                Some(_) => {
+                    self.returned.insert(piece.first, piece);
+                }
+            }
+        }
+    }
+}
+
+/// How many events from the front have at most `events` and `bytes`.
+fn fitting(batch: &Batch, events: usize, bytes: usize) -> usize {
+    if bytes == usize::MAX {
+        return batch.len().min(events);
+    }
+    let mut left = bytes;
+    batch
+        .iter()
+        .take(events)
+        .take_while(|event| {
+            let fits = event.body().len() <= left;
+            left = left.saturating_sub(event.body().len());
+            fits
+        })
+        .count()
+}
+
+/// Splits a piece; either part may be nothing.
+fn split(mut piece: Piece, at: usize) -> (Option<Piece>, Option<Piece>) {
+    if at == 0 {
+        return (None, Some(piece));
+    }
+    if at >= piece.batch.len() {
+        return (Some(piece), None);
+    }
+    let front = piece.batch.split_front(at);
+    let claim = Claim::of(&front);
+    let rest = Piece {
+        first: piece.first + at as u64,
+        batch: piece.batch,
+        claim: Claim {
+            events: piece.claim.events - claim.events,
+            bytes: piece.claim.bytes - claim.bytes,
+        },
+    };
+    (
+        Some(Piece {
+            first: piece.first,
+            batch: front,
+            claim,
+        }),
+        Some(rest),
+    )
+}
+
+impl Memory {
+    /// A panic under the lock can only come from an allocation that fails; the books are checked by `check`.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn too_large(&self, claim: Claim, state: &State) -> Result<(), ChannelError> {
+        let allowed = self.limits.transaction_capacity.unwrap_or(usize::MAX);
+        if claim.events > allowed {
+            return Err(ChannelError::TooLarge {
+                found: claim.events,
+                allowed,
+            });
+        }
+        if claim.bytes > state.slots * SLOT_BYTES {
+            return Err(ChannelError::NeverFits {
+                bytes: claim.bytes,
+                allowed: state.slots * SLOT_BYTES,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reserves at once, or joins the queue of those who wait.
+    fn ask(&self, claim: Claim) -> Result<Result<Ticket, (u64, oneshot::Receiver<Ticket>)>, ChannelError> {
+        let mut state = self.state();
+        if !state.open {
+            return Err(ChannelError::Unavailable);
+        }
+        self.too_large(claim, &state)?;
+        if state.waiters.is_empty() && state.fits(claim, self.limits.capacity).is_ok() {
+            return Ok(Ok(state.hold(claim)));
+        }
+        if self.limits.keep_alive.is_zero() {
+            return Err(state
+                .fits(claim, self.limits.capacity)
+                .err()
+                .unwrap_or(ChannelError::Full));
+        }
+        let (granted, grant) = oneshot::channel();
+        state.next_ticket += 1;
+        let id = state.next_ticket;
+        state.waiters.push_back(Waiter { id, claim, granted });
+        Ok(Err((id, grant)))
+    }
+
+    fn leave(&self, id: u64, claim: Claim) -> ChannelError {
+        let mut state = self.state();
+        state.waiters.retain(|w| w.id != id);
+        // The one behind may fit where this one did not.
+        state.grant(self.limits.capacity);
+        state
+            .fits(claim, self.limits.capacity)
+            .err()
+            .unwrap_or(ChannelError::Full)
+    }
+}
+
+/// Leaves the queue of waiting puts when the putter goes away, and gives back a grant that it did not see.
+struct Queueing<'a> {
+    memory: &'a Memory,
+    id: u64,
+    claim: Claim,
+    grant: oneshot::Receiver<Ticket>,
+    done: bool,
+}
+
+impl Drop for Queueing<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = self.memory.leave(self.id, self.claim);
+            if let Ok(ticket) = self.grant.try_recv() {
+                self.memory.cancel(ticket);
+            }
+        }
+    }
+}
+
+impl Channel for Memory {
+    fn limits(&self) -> ChannelLimits {
+        self.limits
+    }
+
+    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Ticket, ChannelError>> {
+        Box::pin(async move {
+            let (id, grant) = match self.ask(claim)? {
+                Ok(ticket) => return Ok(ticket),
+                Err(waiting) => waiting,
+            };
+            let mut queueing = Queueing {
+                memory: self,
+                id,
+                claim,
+                grant,
+                done: false,
+            };
+            match tokio::time::timeout(self.limits.keep_alive, &mut queueing.grant).await {
+                Ok(Ok(ticket)) => {
+                    queueing.done = true;
+                    Ok(ticket)
+                }
+                Ok(Err(_)) => Err(ChannelError::Unavailable),
+                Err(_) => Err(self.leave(id, claim)),
+            }
+        })
+    }
+
+    fn cancel(&self, ticket: Ticket) {
+        let mut state = self.state();
+        if let Some(claim) = state.reserved.remove(&ticket.id) {
+            state.free(claim);
+            state.grant(self.limits.capacity);
+        }
+    }
+
+    fn commit_put(
+        &self,
+        ticket: Ticket,
+        batch: Batch,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>> {
+        Box::pin(async move {
+            let claim = Claim::of(&batch);
+            {
+                let mut state = self.state();
+                let reserved = state.reserved.remove(&ticket.id).ok_or(ChannelError::Fenced)?;
+                state.free(reserved);
+                state.used.events += claim.events;
+                state.used.bytes += claim.bytes;
+                if !batch.is_empty() {
+                    state.enqueue(batch, claim);
+                }
+                if let Some(position) = position {
+                    state.positions.insert(position.owner, position.bytes);
+                }
+                if claim != reserved {
+                    state.grant(self.limits.capacity);
+                }
+            }
+            self.filled.notify_one();
+            Ok(())
+        })
+    }
+
+    fn take(
+        &self,
+        want: Want,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>> {
+        Box::pin(async move {
+            let want = Want {
+                events: want
+                    .events
+                    .min(self.limits.transaction_capacity.unwrap_or(usize::MAX)),
+                ..want
+            };
+            let attempt = || {
+                let mut state = self.state();
+                if !state.open {
+                    return Err(ChannelError::Unavailable);
+                }
+                let lease = state.lease(want);
+                if lease.is_some() && state.queued_events > 0 {
+                    self.filled.notify_one(); // there is more, for another taker
+                }
+                Ok(lease)
+            };
+            if let Some(lease) = attempt()? {
+                return Ok(Some(lease));
+            }
+            let filled = async {
+                loop {
+                    self.filled.notified().await;
+                    if let Some(lease) = attempt()? {
+                        return Ok(Some(lease));
+                    }
+                }
+            };
+            tokio::time::timeout(wait, filled).await.unwrap_or(Ok(None))
+        })
+    }
+
+    fn commit_take(
+        &self,
+        ticket: Ticket,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let pieces = state.leased.remove(&ticket.id).ok_or(ChannelError::Fenced)?;
+            for piece in &pieces {
+                state.free(piece.claim);
+            }
+            if let Some(position) = position {
+                state.positions.insert(position.owner, position.bytes);
+            }
+            state.grant(self.limits.capacity);
+            drop(state);
+            drop(pieces); // memory is given back outside of the lock
+            Ok(())
+        })
+    }
+
+    fn rollback(&self, ticket: Ticket) -> usize {
+        let mut state = self.state();
+        let Some(pieces) = state.leased.remove(&ticket.id) else {
+            return 0;
+        };
+        let events = state.put_back(pieces);
+        drop(state);
+        self.filled.notify_one();
+        events
+    }
+
+    fn position(&self, owner: &str) -> Option<Bytes> {
+        self.state().positions.get(owner).cloned()
+    }
+
+    fn queued(&self) -> usize {
+        self.state().queued_events
+    }
+
+    fn held(&self) -> usize {
+        let state = self.state();
+        let leased = state.leased.values().flatten().map(|p| p.claim.events);
+        state.queued_events + leased.sum::<usize>()
+    }
+
+    fn pinned_bytes(&self) -> usize {
+        self.state().pinned
+    }
+
+    fn attach(&self) {
+        let mut state = self.state();
+        state.generation += 1;
+        state.open = true;
+        for (_, claim) in std::mem::take(&mut state.reserved) {
+            state.free(claim);
+        }
+        for (_, pieces) in std::mem::take(&mut state.leased) {
+            state.put_back(pieces);
+        }
+        state.grant(self.limits.capacity);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    fn detach(&self) {
+        let mut state = self.state();
+        state.open = false;
+        state.waiters.clear(); // they hear `Unavailable` now, not after keep-alive
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let state = self.state();
+        let mut sum = Claim::default();
+        let mut queued = 0;
+        for piece in state.fresh.iter().chain(state.returned.values()) {
+            queued += piece.batch.len();
+            sum.events += piece.claim.events;
+            sum.bytes += piece.claim.bytes;
+        }
+        let open = state
+            .leased
+            .values()
+            .flatten()
+            .map(|p| p.claim)
+            .chain(state.reserved.values().copied());
+        for claim in open {
+            sum.events += claim.events;
+            sum.bytes += claim.bytes;
+        }
+        if sum != state.used || queued != state.queued_events {
+            return Err(format!(
+                "used {:?}, counted {sum:?}; queued {}, counted {queued}",
+                state.used, state.queued_events
+            ));
+        }
+        if state.used.events > self.limits.capacity {
+            return Err(format!(
+                "{} events in a channel of {}",
+                state.used.events, self.limits.capacity
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::contract::channel as contract;
+
+    fn memory(pairs: &[(&str, &str)]) -> Arc<dyn Channel> {
+        let mut keys = Keys::of("channel c1 (memory)", pairs);
+        let channel = Config::read(&mut keys, None).build().unwrap();
+        assert!(!keys.has_errors(), "{:?}", keys.finish());
+        channel.attach();
+        Arc::new(channel)
+    }
+
+    contract::suite!(|capacity: usize, transaction: usize, keep_alive_secs: u64| {
+        memory(&[
+            ("capacity", &capacity.to_string()),
+            ("transactionCapacity", &transaction.to_string()),
+            ("keep-alive", &keep_alive_secs.to_string()),
+        ])
+    });
+
+    fn body(len: usize) -> Batch {
+        [&vec![b'x'; len][..]].into_iter().collect()
+    }
+
+    async fn put(channel: &Arc<dyn Channel>, batch: Batch) -> Result<(), ChannelError> {
+        let ticket = channel.reserve(Claim::of(&batch)).await?;
+        channel.commit_put(ticket, batch, None).await
+    }
+
+    #[tokio::test]
+    async fn bodies_count_in_slots_and_the_refusal_says_what_java_says() {
+        let channel = memory(&[
+            ("byteCapacity", "1000"),
+            ("byteCapacityBufferPercentage", "20"),
+            ("keep-alive", "0"),
+        ]);
+        for _ in 0..8 {
+            put(&channel, body(100)).await.unwrap();
+        }
+        let refused = put(&channel, body(100)).await.unwrap_err().to_string();
+        assert!(
+            refused.starts_with(
+                "Cannot commit transaction. Byte capacity allocated to store event body 800.0reached."
+            ),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn headers_are_not_counted() {
+        let channel = memory(&[("byteCapacity", "1000"), ("keep-alive", "0")]);
+        for _ in 0..8 {
+            let mut edit = body(1).edit();
+            edit.set_all("k", &"v".repeat(1_000));
+            put(&channel, edit.finish()).await.unwrap();
+        }
+        assert!(matches!(
+            put(&channel, body(1)).await,
+            Err(ChannelError::BytesFull { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_batch_over_the_transaction_capacity_is_refused_in_flumes_words() {
+        let channel = memory(&[("transactionCapacity", "3")]);
+        let four: Batch = [&b"a"[..], b"b", b"c", b"d"].into_iter().collect();
+        let refused = put(&channel, four).await.unwrap_err().to_string();
+        assert!(
+            refused.starts_with("Put queue for MemoryTransaction of capacity 3 full"),
+            "{refused}"
+        );
+        assert_eq!(channel.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_channel_refuses_after_keep_alive() {
+        let channel = memory(&[
+            ("capacity", "4"),
+            ("transactionCapacity", "4"),
+            ("keep-alive", "1"),
+        ]);
+        put(&channel, [&b"a"[..], b"b", b"c"].into_iter().collect())
+            .await
+            .unwrap();
+        let before = tokio::time::Instant::now();
+        let refused = put(&channel, [&b"d"[..], b"e"].into_iter().collect())
+            .await
+            .unwrap_err();
+        assert_eq!(refused, ChannelError::Full);
+        assert_eq!(before.elapsed(), Duration::from_secs(1));
+        assert_eq!(channel.held(), 3);
+        channel.check().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_body_larger_than_the_whole_channel_is_refused_at_once() {
+        let channel = memory(&[("byteCapacity", "1000")]);
+        assert!(matches!(
+            put(&channel, body(900)).await,
+            Err(ChannelError::NeverFits {
+                bytes: 900,
+                allowed: 800
+            })
+        ));
+    }
+
+    #[test]
+    fn zero_bytes_mean_no_limit_and_the_default_follows_the_heap() {
+        let config = |pairs: &[(&str, &str)], heap| Config::read(&mut Keys::of("c", pairs), heap);
+        assert_eq!(config(&[("byteCapacity", "0")], None).slots(), i32::MAX as usize);
+        assert_eq!(config(&[], Some(1_000_000)).byte_capacity, 800_000);
+        assert_eq!(config(&[("capacity", "many")], None).capacity, 100);
+    }
+
+    #[test]
+    fn a_transaction_capacity_above_the_capacity_is_an_error() {
+        let mut keys = Keys::of("channel c1 (memory)", &[("capacity", "10")]);
+        Config::read(&mut keys, None);
+        let findings = keys.finish();
+        assert!(
+            findings[0]
+                .to_string()
+                .contains("cannot be higher than the capacity"),
+            "{findings:?}"
+        );
+    }
+}
