@@ -3,3 +3,5 @@
 pub mod channel;
 pub mod component;
 pub mod telemetry;
+pub mod flow;
+pub mod supervise;

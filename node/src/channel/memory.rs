@@ -591,7 +591,7 @@ impl Channel for Memory {
         self.state().pinned
     }
 
-    fn attach(&self) {
+    fn attach(&self) -> u64 {
         let mut state = self.state();
         state.generation += 1;
         state.open = true;
@@ -602,14 +602,18 @@ impl Channel for Memory {
             state.put_back(pieces);
         }
         state.grant(self.limits.capacity);
+        let generation = state.generation;
         drop(state);
         self.filled.notify_one();
+        generation
     }
 
-    fn detach(&self) {
+    fn detach(&self, generation: u64) {
         let mut state = self.state();
-        state.open = false;
-        state.waiters.clear(); // they hear `Unavailable` now, not after keep-alive
+        if state.generation == generation {
+            state.open = false;
+            state.waiters.clear(); // they hear `Unavailable` now, not after keep-alive
+        }
     }
 
     fn check(&self) -> Result<(), String> {

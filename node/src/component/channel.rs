@@ -205,11 +205,13 @@ pub trait Channel: Send + Sync + 'static {
     /// Memory that the queued events keep alive, in bytes.
     fn pinned_bytes(&self) -> usize;
 
-    /// Its actor has started: rolls back every open reservation and lease and begins to serve.
-    fn attach(&self);
+    /// Its actor has started: rolls back every open reservation and lease and begins to serve. Returns the new
+    /// generation, the pass for [`detach`](Self::detach).
+    fn attach(&self) -> u64;
 
-    /// Its actor is gone: refuses new transactions; what is queued stays.
-    fn detach(&self);
+    /// The actor of that generation is gone: refuses new transactions; what is queued stays. Has no effect when
+    /// a newer one has attached in the meantime.
+    fn detach(&self, generation: u64);
 
     /// Whether the books balance; for tests and for the actor's self-check.
     fn check(&self) -> Result<(), String>;

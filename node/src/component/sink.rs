@@ -18,6 +18,12 @@ pub trait Sink: Send + 'static {
     /// How much a lease may hold.
     fn want(&self) -> Want;
 
+    /// The configured batch size, if the type has one: checked against the channel's transactionCapacity before
+    /// anything starts.
+    fn batch_size(&self) -> Option<usize> {
+        None
+    }
+
     /// Opens what may be opened before the first lease. A peer that is away is no error here.
     fn start(&mut self, ctx: &SinkContext) -> impl Future<Output = Result<(), RunError>> + Send {
         let _ = ctx;
@@ -86,6 +92,8 @@ pub trait DynSink: Send {
     fn blocking(&self) -> bool;
     /// See [`Sink::want`].
     fn want(&self) -> Want;
+    /// See [`Sink::batch_size`].
+    fn batch_size(&self) -> Option<usize>;
     /// See [`Sink::start`].
     fn start<'a>(&'a mut self, ctx: &'a SinkContext) -> BoxFuture<'a, Result<(), RunError>>;
     /// See [`Sink::process`].
@@ -103,6 +111,10 @@ impl<S: Sink> DynSink for S {
 
     fn want(&self) -> Want {
         Sink::want(self)
+    }
+
+    fn batch_size(&self) -> Option<usize> {
+        Sink::batch_size(self)
     }
 
     fn start<'a>(&'a mut self, ctx: &'a SinkContext) -> BoxFuture<'a, Result<(), RunError>> {

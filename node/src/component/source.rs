@@ -15,6 +15,12 @@ pub trait Source: Send + 'static {
     /// A source that blocks (file reads, foreign clients) gets a thread of its own, named after it.
     const BLOCKING: bool = false;
 
+    /// The most events that one put will hold, if the source knows: checked against the channels'
+    /// transactionCapacity before anything starts.
+    fn batch_size(&self) -> Option<usize> {
+        None
+    }
+
     /// Runs until [`Shutdown::requested`](super::context::Shutdown::requested), then finishes what is under way
     /// and returns `Ok`. An error ends this value; supervision builds a new one when the error's kind allows it.
     fn run(self, ctx: SourceContext) -> impl Future<Output = Result<(), RunError>> + Send;
@@ -106,6 +112,8 @@ impl Deref for SourceContext {
 pub trait DynSource: Send {
     /// See [`Source::BLOCKING`].
     fn blocking(&self) -> bool;
+    /// See [`Source::batch_size`].
+    fn batch_size(&self) -> Option<usize>;
     /// See [`Source::run`].
     fn run(self: Box<Self>, ctx: SourceContext) -> BoxFuture<'static, Result<(), RunError>>;
 }
@@ -113,6 +121,10 @@ pub trait DynSource: Send {
 impl<S: Source> DynSource for S {
     fn blocking(&self) -> bool {
         S::BLOCKING
+    }
+
+    fn batch_size(&self) -> Option<usize> {
+        Source::batch_size(self)
     }
 
     fn run(self: Box<Self>, ctx: SourceContext) -> BoxFuture<'static, Result<(), RunError>> {
