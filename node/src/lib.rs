@@ -2,6 +2,6 @@
 
 pub mod channel;
 pub mod component;
-pub mod telemetry;
 pub mod flow;
 pub mod supervise;
+pub mod telemetry;

@@ -54,7 +54,11 @@ impl Board {
     /// Every component that is neither running nor stopped, a line each.
     pub fn not_ready(&self) -> Vec<String> {
         let ready = |state: &State| matches!(state, State::Running | State::Stopped);
-        self.states().iter().filter(|(_, s)| !ready(s)).map(|(name, s)| format!("{name}: {s}")).collect()
+        self.states()
+            .iter()
+            .filter(|(_, s)| !ready(s))
+            .map(|(name, s)| format!("{name}: {s}"))
+            .collect()
     }
 
     fn states(&self) -> MutexGuard<'_, BTreeMap<String, State>> {

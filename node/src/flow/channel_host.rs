@@ -38,20 +38,36 @@ struct ChannelHost {
 /// Starts the actor.
 pub fn channel_host(recipe: &ChannelRecipe) -> Watched {
     let note = ExitNote::default();
-    start(ChannelHost { recipe: recipe.clone(), note: note.clone(), generation: None }, note)
+    start(
+        ChannelHost {
+            recipe: recipe.clone(),
+            note: note.clone(),
+            generation: None,
+        },
+        note,
+    )
 }
 
 impl Actor for ChannelHost {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let ChannelRecipe { title, handle, entry, env } = &self.recipe;
+        let ChannelRecipe {
+            title,
+            handle,
+            entry,
+            env,
+        } = &self.recipe;
         env.faults.point(Stage::ChannelStart, handle.name());
         self.generation = Some(handle.channel().attach());
         entry.started(env.clock.unix_ms());
         handle.gauge();
         env.board.set(title, State::Running);
-        let tick = if env.faults.armed() { Duration::from_millis(5) } else { TICK };
+        let tick = if env.faults.armed() {
+            Duration::from_millis(5)
+        } else {
+            TICK
+        };
         ctx.run_interval(tick, Self::tick);
     }
 }
@@ -62,7 +78,9 @@ impl ChannelHost {
         self.recipe.env.faults.point(Stage::ChannelTick, handle.name());
         handle.gauge();
         if let Err(broken) = handle.channel().check() {
-            self.note.leave(Exit::Failed(RunError::bug(format!("books do not balance: {broken}"))));
+            self.note.leave(Exit::Failed(RunError::bug(format!(
+                "books do not balance: {broken}"
+            ))));
             ctx.stop();
         }
     }

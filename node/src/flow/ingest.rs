@@ -39,22 +39,33 @@ impl Put for Ingest {
         // The channel that commits last: what it knows, all others know.
         let mut required = self.selector.required();
         self.sort(&mut required, |place| *place);
-        required.into_iter().rev().find_map(|place| self.channels.get(place)?.position(&self.owner))
+        required
+            .into_iter()
+            .rev()
+            .find_map(|place| self.channels.get(place)?.position(&self.owner))
     }
 
     fn transaction_capacity(&self) -> Option<usize> {
         let required = self.selector.required();
-        required.iter().filter_map(|place| self.channels.get(*place)?.limits().transaction_capacity).min()
+        required
+            .iter()
+            .filter_map(|place| self.channels.get(*place)?.limits().transaction_capacity)
+            .min()
     }
 }
 
 impl Ingest {
     async fn put_all(&self, batch: Batch, position: Option<Bytes>) -> Result<(), ChannelError> {
         self.faults.point(Stage::Put, &self.name);
-        let position = position.map(|bytes| Position { owner: self.owner.clone(), bytes });
+        let position = position.map(|bytes| Position {
+            owner: self.owner.clone(),
+            bytes,
+        });
         let mut batch = batch;
         for interceptor in &self.interceptors {
-            batch = interceptor.intercept(batch).map_err(|e| ChannelError::Bug(e.to_string()))?;
+            batch = interceptor
+                .intercept(batch)
+                .map_err(|e| ChannelError::Bug(e.to_string()))?;
         }
         let mut routes = self.selector.route(batch);
         routes.required.retain(|(_, batch)| !batch.is_empty());
@@ -102,7 +113,9 @@ impl Ingest {
     }
 
     fn channel(&self, place: usize) -> Result<&ChannelHandle, ChannelError> {
-        self.channels.get(place).ok_or_else(|| ChannelError::Bug(format!("selector chose channel number {place}")))
+        self.channels
+            .get(place)
+            .ok_or_else(|| ChannelError::Bug(format!("selector chose channel number {place}")))
     }
 
     fn sort<T>(&self, places: &mut [T], place: impl Fn(&T) -> usize) {

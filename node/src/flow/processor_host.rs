@@ -35,18 +35,35 @@ pub struct ProcessorRecipe {
 impl ProcessorRecipe {
     /// As a hosted task.
     pub fn task(self) -> TaskRecipe {
-        let (title, name, env) = (format!("processor {}", self.name), self.name.clone(), self.env.clone());
+        let (title, name, env) = (
+            format!("processor {}", self.name),
+            self.name.clone(),
+            self.env.clone(),
+        );
         let board_title = title.clone();
         let make = move |shutdown| {
             self.env.faults.point(Stage::ProcessorStart, &self.name);
             let processor = (self.build)()?;
             let mut common = self.env.common(&self.name);
             common.shutdown = shutdown;
-            let ctx = ProcessorContext { common, sinks: self.sinks.clone() };
+            let ctx = ProcessorContext {
+                common,
+                sinks: self.sinks.clone(),
+            };
             self.env.board.set(&board_title, State::Running);
-            Ok(Task { blocking: false, run: Box::pin(rounds(processor, ctx)), ended: Box::new(|| {}) })
+            Ok(Task {
+                blocking: false,
+                run: Box::pin(rounds(processor, ctx)),
+                ended: Box::new(|| {}),
+            })
         };
-        TaskRecipe { title, name, tick: Stage::ProcessorTick, make: Arc::new(make), env }
+        TaskRecipe {
+            title,
+            name,
+            tick: Stage::ProcessorTick,
+            make: Arc::new(make),
+            env,
+        }
     }
 }
 

@@ -33,18 +33,29 @@ pub struct SinkPort {
 impl SinkPort {
     /// A port behind which no task is yet.
     pub fn new(name: &str) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), task: watch::Sender::new(None) })
+        Arc::new(Self {
+            name: name.into(),
+            task: watch::Sender::new(None),
+        })
     }
 
     async fn send_turn(&self, wait: Duration) -> Result<Round, RunError> {
         let mut tasks = self.task.subscribe();
-        let attached = async { tasks.wait_for(Option::is_some).await.ok().and_then(|task| task.clone()) };
+        let attached = async {
+            tasks
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|task| task.clone())
+        };
         let task = tokio::time::timeout(wait, attached).await.ok().flatten();
         let away = || RunError::retry(format!("sink {} is not running", self.name));
         let task = task.ok_or_else(away)?;
         let (reply, answer) = oneshot::channel();
         task.send(Request { wait, reply }).await.map_err(|_| away())?;
-        answer.await.map_err(|_| RunError::retry(format!("sink {} ended during its turn", self.name)))?
+        answer
+            .await
+            .map_err(|_| RunError::retry(format!("sink {} ended during its turn", self.name)))?
     }
 }
 
@@ -105,7 +116,13 @@ impl SinkRecipe {
                 ended: Box::new(move || entry.stopped(clock.unix_ms())),
             })
         };
-        TaskRecipe { title, name, tick: Stage::SinkTick, make: Arc::new(make), env }
+        TaskRecipe {
+            title,
+            name,
+            tick: Stage::SinkTick,
+            make: Arc::new(make),
+            env,
+        }
     }
 }
 
@@ -125,7 +142,9 @@ impl Worker {
         let (task, mut turns) = mpsc::channel::<Request>(1);
         self.port.task.send_replace(Some(task.clone()));
         self.attached = Some(task);
-        self.env.board.set(&format!("sink {}", self.ctx.name), State::Running);
+        self.env
+            .board
+            .set(&format!("sink {}", self.ctx.name), State::Running);
         let shutdown = self.ctx.shutdown.clone();
         loop {
             let request = tokio::select! {
@@ -133,7 +152,9 @@ impl Worker {
                 () = shutdown.requested() => break,
                 request = turns.recv() => request,
             };
-            let Some(Request { wait, reply }) = request else { break };
+            let Some(Request { wait, reply }) = request else {
+                break;
+            };
             let result = self.turn(wait).await;
             let fatal = match &result {
                 Err(error) => matches!(error.kind(), Kind::Bug | Kind::Reconfigure),

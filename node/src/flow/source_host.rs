@@ -52,6 +52,12 @@ impl SourceRecipe {
                 ended: Box::new(move || entry.stopped(clock.unix_ms())),
             })
         };
-        TaskRecipe { title, name, tick: Stage::SourceTick, make: Arc::new(make), env }
+        TaskRecipe {
+            title,
+            name,
+            tick: Stage::SourceTick,
+            make: Arc::new(make),
+            env,
+        }
     }
 }

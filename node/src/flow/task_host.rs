@@ -85,8 +85,14 @@ impl Actor for TaskHost {
         });
         ctx.spawn(end);
         let faults = &self.recipe.env.faults;
-        let tick = if faults.armed() { Duration::from_millis(5) } else { TICK };
-        ctx.run_interval(tick, |host, _| host.recipe.env.faults.point(host.recipe.tick, &host.recipe.name));
+        let tick = if faults.armed() {
+            Duration::from_millis(5)
+        } else {
+            TICK
+        };
+        ctx.run_interval(tick, |host, _| {
+            host.recipe.env.faults.point(host.recipe.tick, &host.recipe.name)
+        });
     }
 }
 
@@ -114,14 +120,19 @@ impl TaskHost {
             let runtime = self.recipe.env.runtime.clone();
             // Linux shows 15 bytes of a thread's name.
             let name = self.recipe.title.replace(' ', "-");
-            let spawned = std::thread::Builder::new().name(name).spawn(move || runtime.block_on(guarded));
+            let spawned = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || runtime.block_on(guarded));
             if let Err(error) = spawned {
                 tracing::error!(component = %self.recipe.title, %error, "no thread for a blocking component");
             }
         } else {
             self.recipe.env.runtime.spawn(guarded);
         }
-        async { end.await.unwrap_or_else(|_| Exit::Failed(RunError::retry("its task was dropped"))) }
+        async {
+            end.await
+                .unwrap_or_else(|_| Exit::Failed(RunError::retry("its task was dropped")))
+        }
     }
 }
 

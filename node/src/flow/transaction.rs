@@ -67,7 +67,12 @@ pub struct Transaction {
 impl Transaction {
     /// A new one.
     pub fn new(channel: &ChannelHandle) -> Self {
-        Self { channel: channel.clone(), state: TransactionState::New, puts: Vec::new(), takes: Vec::new() }
+        Self {
+            channel: channel.clone(),
+            state: TransactionState::New,
+            puts: Vec::new(),
+            takes: Vec::new(),
+        }
     }
 
     /// Where it stands.
@@ -85,8 +90,17 @@ impl Transaction {
     /// Adds an event to what commit will put.
     pub fn put(&mut self, event: Event) -> Result<(), TransactionError> {
         self.expect(TransactionState::Open, "put")?;
-        if let Some(allowed) = self.channel.limits().transaction_capacity.filter(|c| self.puts.len() >= *c) {
-            return Err(ChannelError::TooLarge { found: self.puts.len() + 1, allowed }.into());
+        if let Some(allowed) = self
+            .channel
+            .limits()
+            .transaction_capacity
+            .filter(|c| self.puts.len() >= *c)
+        {
+            return Err(ChannelError::TooLarge {
+                found: self.puts.len() + 1,
+                allowed,
+            }
+            .into());
         }
         self.puts.push(event);
         Ok(())
@@ -97,10 +111,16 @@ impl Transaction {
         self.expect(TransactionState::Open, "take")?;
         let limits = self.channel.limits();
         if let Some(allowed) = limits.transaction_capacity.filter(|c| self.takes.len() >= *c) {
-            return Err(ChannelError::TooLarge { found: self.takes.len() + 1, allowed }.into());
+            return Err(ChannelError::TooLarge {
+                found: self.takes.len() + 1,
+                allowed,
+            }
+            .into());
         }
         let wait: Duration = limits.keep_alive;
-        let Some(lease) = self.channel.take(Want::events(1), wait).await? else { return Ok(None) };
+        let Some(lease) = self.channel.take(Want::events(1), wait).await? else {
+            return Ok(None);
+        };
         let event = lease.batch().get(0).map(|e| e.to_event());
         self.takes.push(lease);
         Ok(event)
@@ -138,7 +158,11 @@ impl Transaction {
                 TransactionState::Open => " - you must either commit or rollback first",
                 _ => "!",
             };
-            return Err(TransactionError::IllegalState { call: "close", state: self.state, hint });
+            return Err(TransactionError::IllegalState {
+                call: "close",
+                state: self.state,
+                hint,
+            });
         }
         self.state = TransactionState::Closed;
         Ok(())
@@ -156,7 +180,11 @@ impl Transaction {
         if self.state == state {
             return Ok(());
         }
-        Err(TransactionError::IllegalState { call, state: self.state, hint: "!" })
+        Err(TransactionError::IllegalState {
+            call,
+            state: self.state,
+            hint: "!",
+        })
     }
 }
 
@@ -170,9 +198,16 @@ mod tests {
     use std::sync::Arc;
 
     fn channel(pairs: &[(&str, &str)]) -> ChannelHandle {
-        let channel = memory::Config::read(&mut Keys::of("channel c1 (memory)", pairs), None).build().unwrap();
+        let channel = memory::Config::read(&mut Keys::of("channel c1 (memory)", pairs), None)
+            .build()
+            .unwrap();
         crate::component::channel::Channel::attach(&channel);
-        ChannelHandle::new("c1", Arc::new(channel), ChannelCounters::default(), Faults::default())
+        ChannelHandle::new(
+            "c1",
+            Arc::new(channel),
+            ChannelCounters::default(),
+            Faults::default(),
+        )
     }
 
     fn text(error: TransactionError) -> String {
@@ -182,18 +217,33 @@ mod tests {
     #[tokio::test]
     async fn misuse_is_answered_in_flumes_words() {
         let mut tx = Transaction::new(&channel(&[]));
-        assert_eq!(text(tx.put(Event::new("a")).unwrap_err()), "put() called when transaction is NEW!");
+        assert_eq!(
+            text(tx.put(Event::new("a")).unwrap_err()),
+            "put() called when transaction is NEW!"
+        );
         tx.begin().unwrap();
-        assert_eq!(text(tx.begin().unwrap_err()), "begin() called when transaction is OPEN!");
+        assert_eq!(
+            text(tx.begin().unwrap_err()),
+            "begin() called when transaction is OPEN!"
+        );
         assert_eq!(
             text(tx.close().unwrap_err()),
             "close() called when transaction is OPEN - you must either commit or rollback first"
         );
         tx.commit().await.unwrap();
-        assert_eq!(text(tx.commit().await.unwrap_err()), "commit() called when transaction is COMPLETED!");
+        assert_eq!(
+            text(tx.commit().await.unwrap_err()),
+            "commit() called when transaction is COMPLETED!"
+        );
         tx.close().unwrap();
-        assert_eq!(text(tx.take().await.unwrap_err()), "take() called when transaction is CLOSED!");
-        assert_eq!(text(tx.close().unwrap_err()), "close() called when transaction is CLOSED!");
+        assert_eq!(
+            text(tx.take().await.unwrap_err()),
+            "take() called when transaction is CLOSED!"
+        );
+        assert_eq!(
+            text(tx.close().unwrap_err()),
+            "close() called when transaction is CLOSED!"
+        );
     }
 
     #[tokio::test]
@@ -208,7 +258,10 @@ mod tests {
         for attempt in 0..2 {
             let mut take = Transaction::new(&channel);
             take.begin().unwrap();
-            assert_eq!(take.take().await.unwrap(), Some(Event::new("one").with_header("k", "v")));
+            assert_eq!(
+                take.take().await.unwrap(),
+                Some(Event::new("one").with_header("k", "v"))
+            );
             assert_eq!(take.take().await.unwrap(), Some(Event::new("two")));
             assert_eq!(take.take().await.unwrap(), None);
             if attempt == 0 {
@@ -226,6 +279,9 @@ mod tests {
         let mut tx = Transaction::new(&channel);
         tx.begin().unwrap();
         tx.put(Event::new("a")).unwrap();
-        assert!(text(tx.put(Event::new("b")).unwrap_err()).starts_with("Put queue for MemoryTransaction of capacity 1 full"));
+        assert!(
+            text(tx.put(Event::new("b")).unwrap_err())
+                .starts_with("Put queue for MemoryTransaction of capacity 1 full")
+        );
     }
 }

@@ -46,7 +46,10 @@ pub struct ExitNote(Arc<Mutex<Option<Exit>>>);
 impl ExitNote {
     /// Leaves word; the first one counts.
     pub fn leave(&self, exit: Exit) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(exit);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(exit);
     }
 
     fn read(&self) -> Option<Exit> {

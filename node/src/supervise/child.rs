@@ -46,13 +46,27 @@ impl ChildSpec {
     /// A leaf.
     pub fn leaf(title: impl Into<String>, rank: u8, start: impl Fn() -> Watched + 'static) -> Self {
         let start = Rc::new(start);
-        Self { title: title.into(), rank, start, shutdown: Self::SHUTDOWN, gate: None, leaf: true }
+        Self {
+            title: title.into(),
+            rank,
+            start,
+            shutdown: Self::SHUTDOWN,
+            gate: None,
+            leaf: true,
+        }
     }
 
     /// A supervisor.
     pub fn supervisor(title: impl Into<String>, rank: u8, start: impl Fn() -> Watched + 'static) -> Self {
         let start = Rc::new(start);
         let shutdown = Self::SHUTDOWN_OF_SUPERVISORS;
-        Self { title: title.into(), rank, start, shutdown, gate: None, leaf: false }
+        Self {
+            title: title.into(),
+            rank,
+            start,
+            shutdown,
+            gate: None,
+            leaf: false,
+        }
     }
 }

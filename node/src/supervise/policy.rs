@@ -67,11 +67,13 @@ impl Policy {
                 Answer::Retry(self.retries.fail().max(after))
             }
             Kind::Reconfigure if self.leaf => Answer::Park(None),
-            Kind::RejectEvents | Kind::Reconfigure | Kind::Bug => match self.crashes.failed(now, self.started) {
-                Verdict::Restart(wait) => Answer::Restart(wait),
-                Verdict::Exceeded if self.leaf => Answer::Park(Some(PARKED)),
-                Verdict::Exceeded => Answer::Escalate,
-            },
+            Kind::RejectEvents | Kind::Reconfigure | Kind::Bug => {
+                match self.crashes.failed(now, self.started) {
+                    Verdict::Restart(wait) => Answer::Restart(wait),
+                    Verdict::Exceeded if self.leaf => Answer::Park(Some(PARKED)),
+                    Verdict::Exceeded => Answer::Escalate,
+                }
+            }
         }
     }
 }
@@ -89,15 +91,23 @@ mod tests {
     fn a_leaf_that_crashes_too_often_is_parked_and_tried_again() {
         let mut policy = Policy::new(true, 1);
         for n in 0..5 {
-            assert!(matches!(policy.ended(Time::from_nanos(n), &panicked()), Answer::Restart(_)));
+            assert!(matches!(
+                policy.ended(Time::from_nanos(n), &panicked()),
+                Answer::Restart(_)
+            ));
         }
-        assert_eq!(policy.ended(Time::from_nanos(9), &panicked()), Answer::Park(Some(PARKED)));
+        assert_eq!(
+            policy.ended(Time::from_nanos(9), &panicked()),
+            Answer::Park(Some(PARKED))
+        );
     }
 
     #[test]
     fn a_supervisor_that_crashes_too_often_escalates() {
         let mut policy = Policy::new(false, 1);
-        let answers: Vec<Answer> = (0..6).map(|n| policy.ended(Time::from_nanos(n), &panicked())).collect();
+        let answers: Vec<Answer> = (0..6)
+            .map(|n| policy.ended(Time::from_nanos(n), &panicked()))
+            .collect();
         assert_eq!(answers[5], Answer::Escalate);
     }
 
@@ -106,8 +116,13 @@ mod tests {
         let mut policy = Policy::new(true, 1);
         let busy = Exit::Failed(RunError::retry_after(Duration::from_millis(40), "address in use"));
         for n in 0..100 {
-            let Answer::Retry(wait) = policy.ended(Time::from_nanos(n), &busy) else { panic!("attempt {n}") };
-            assert!(wait >= Duration::from_millis(40) && wait <= Duration::from_secs(3), "{wait:?}");
+            let Answer::Retry(wait) = policy.ended(Time::from_nanos(n), &busy) else {
+                panic!("attempt {n}")
+            };
+            assert!(
+                wait >= Duration::from_millis(40) && wait <= Duration::from_secs(3),
+                "{wait:?}"
+            );
         }
     }
 
@@ -115,6 +130,9 @@ mod tests {
     fn what_only_a_new_configuration_mends_is_parked_for_good() {
         let exit = Exit::Failed(RunError::reconfigure("no such charset"));
         assert_eq!(Policy::new(true, 1).ended(Time::ZERO, &exit), Answer::Park(None));
-        assert_eq!(Policy::new(true, 1).ended(Time::ZERO, &Exit::Finished), Answer::LeaveStopped);
+        assert_eq!(
+            Policy::new(true, 1).ended(Time::ZERO, &Exit::Finished),
+            Answer::LeaveStopped
+        );
     }
 }

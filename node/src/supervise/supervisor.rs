@@ -33,7 +33,11 @@ pub struct SupervisorRecipe {
 /// Starts the actor.
 pub fn supervisor(recipe: &SupervisorRecipe) -> Watched {
     let note = ExitNote::default();
-    let children = recipe.children.iter().map(|spec| Child::new(spec.clone(), &recipe.env)).collect();
+    let children = recipe
+        .children
+        .iter()
+        .map(|spec| Child::new(spec.clone(), &recipe.env))
+        .collect();
     let actor = Supervisor {
         title: recipe.title.clone(),
         strategy: recipe.strategy,
@@ -96,8 +100,14 @@ impl Actor for Supervisor {
         for at in order {
             self.start_child(at, ctx);
         }
-        let tick = if self.env.faults.armed() { Duration::from_millis(5) } else { TICK };
-        ctx.run_interval(tick, |this, _| this.env.faults.point(Stage::SupervisorTick, &this.title));
+        let tick = if self.env.faults.armed() {
+            Duration::from_millis(5)
+        } else {
+            TICK
+        };
+        ctx.run_interval(tick, |this, _| {
+            this.env.faults.point(Stage::SupervisorTick, &this.title)
+        });
     }
 }
 
@@ -113,7 +123,10 @@ impl Supervisor {
         child.parked.set(0);
         child.pending = None;
         child.policy.started(now);
-        child.running = Some(Running { stop: watched.stop_recipient(), kill: watched.abort_handle() });
+        child.running = Some(Running {
+            stop: watched.stop_recipient(),
+            kill: watched.abort_handle(),
+        });
         tracing::debug!(child = %child.spec.title, start = child.starts, "started");
         let starts = child.starts;
         let end = watched.exit().into_actor(self);
@@ -167,7 +180,9 @@ impl Supervisor {
             }
             Answer::Escalate => {
                 tracing::error!(child = title, %exit, supervisor = %self.title, "crashed too often; giving up");
-                self.note.leave(Exit::Failed(RunError::bug(format!("{title} crashed too often: {exit}"))));
+                self.note.leave(Exit::Failed(RunError::bug(format!(
+                    "{title} crashed too often: {exit}"
+                ))));
                 ctx.stop();
             }
         }

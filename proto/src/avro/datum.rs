@@ -15,7 +15,8 @@ use crate::cursor::DecodeError;
 use bytes::{BufMut, BytesMut};
 use std::ops::Range;
 
-const VARINT_BYTES_MAX: usize = 10;
+/// Bytes of the longest varint.
+pub(super) const LONG_BYTES_MAX: usize = 10;
 
 const MORE_BYTES: &str = "more bytes";
 const MORE_ITEMS: &str = "as many items as the block declares";
@@ -95,14 +96,14 @@ impl<'a> Datum<'a> {
     #[cold]
     fn long_of_many_bytes(&mut self) -> Result<i64, DecodeError> {
         let mut value = 0u64;
-        for (n, &byte) in self.buf[self.at..].iter().take(VARINT_BYTES_MAX).enumerate() {
+        for (n, &byte) in self.buf[self.at..].iter().take(LONG_BYTES_MAX).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * n);
             if byte < 0x80 {
                 self.at += n + 1;
                 return Ok(unzigzag(value));
             }
         }
-        Err(self.error(if self.remaining() < VARINT_BYTES_MAX {
+        Err(self.error(if self.remaining() < LONG_BYTES_MAX {
             MORE_BYTES
         } else {
             SHORT_VARINT
@@ -253,22 +254,25 @@ pub fn bytes_bytes(length: usize) -> usize {
 /// Writes an int, a long or an index.
 #[inline]
 pub fn put_long(out: &mut BytesMut, value: i64) {
+    let mut bytes = [0u8; LONG_BYTES_MAX];
+    let used = long_into(value, &mut bytes);
+    out.put_slice(&bytes[..used]);
+}
+
+/// Writes an int, a long or an index to the front of `to`, which has [`LONG_BYTES_MAX`] bytes or enough for the
+/// value, and returns how many it took.
+#[inline]
+pub(super) fn long_into(value: i64, to: &mut [u8]) -> usize {
     let mut left = zigzag(value);
-    if left < 0x80 {
-        return out.put_u8(left as u8);
-    }
-    if left < 0x4000 {
-        return out.put_slice(&[left as u8 | 0x80, (left >> 7) as u8]);
-    }
-    let mut bytes = [0u8; VARINT_BYTES_MAX];
-    let mut used = 0;
-    while left >= 0x80 {
-        bytes[used] = left as u8 | 0x80;
+    for (at, byte) in to.iter_mut().enumerate() {
+        if left < 0x80 {
+            *byte = left as u8;
+            return at + 1;
+        }
+        *byte = left as u8 | 0x80;
         left >>= 7;
-        used += 1;
     }
-    bytes[used] = left as u8;
-    out.put_slice(&bytes[..=used]);
+    to.len()
 }
 
 /// Writes bytes or a string.

@@ -9,10 +9,10 @@
 //! is not UTF-8 is decoded a second time into a buffer of its own, where bad sequences become U+FFFD, as Java
 //! reads them. Equal keys in one map: the last one wins.
 
-use super::datum::{Datum, put_bytes, put_long};
+use super::datum::{Datum, LONG_BYTES_MAX, long_into, put_long};
 use crate::cursor::DecodeError;
 use crate::event::{Batch, BatchBuilder, EventError, EventLimits, EventView, IndexBuilder};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use std::ops::Range;
 use thiserror::Error;
 
@@ -54,7 +54,7 @@ impl EventSink for IndexBuilder {
 
     #[inline]
     fn end(&mut self, buf: &[u8], body: Range<usize>) -> Result<(), EventError> {
-        IndexBuilder::end(self, buf, body)
+        IndexBuilder::end(self, buf, body).map(drop)
     }
 }
 
@@ -179,14 +179,60 @@ pub fn encode_events(batch: &Batch, out: &mut BytesMut) {
 
 /// Writes one event.
 pub fn encode_event(event: &EventView<'_>, out: &mut BytesMut) {
+    let mut gather = Gather {
+        out,
+        held: [0; GATHER_BYTES],
+        used: 0,
+    };
     let headers = event.headers();
     if headers.len() > 0 {
-        put_long(out, headers.len() as i64);
+        gather.long(headers.len() as i64);
         for (key, value) in headers {
-            put_bytes(out, key.as_bytes());
-            put_bytes(out, value.as_bytes());
+            gather.bytes(key.as_bytes());
+            gather.bytes(value.as_bytes());
         }
     }
-    put_long(out, 0);
-    put_bytes(out, event.body());
+    gather.long(0);
+    gather.bytes(event.body());
+    gather.flush();
+}
+
+const GATHER_BYTES: usize = 128;
+
+/// Collects short values, so that the buffer is asked for room once an event and not once a value.
+struct Gather<'a> {
+    out: &'a mut BytesMut,
+    held: [u8; GATHER_BYTES],
+    used: usize,
+}
+
+impl Gather<'_> {
+    #[inline]
+    fn long(&mut self, value: i64) {
+        if self.used + LONG_BYTES_MAX > GATHER_BYTES {
+            self.flush();
+        }
+        self.used += long_into(value, &mut self.held[self.used..]);
+    }
+
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.long(bytes.len() as i64);
+        match self.held[self.used..].get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.used += bytes.len();
+            }
+            None => {
+                self.flush();
+                self.out.put_slice(bytes);
+            }
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        self.out.put_slice(&self.held[..self.used]);
+        self.used = 0;
+    }
 }

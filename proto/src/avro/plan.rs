@@ -193,7 +193,7 @@ fn steps<T>(
     };
     if let Some(missing) = names
         .iter()
-        .find(|name| fields.iter().all(|field| *field.name != **name))
+        .find(|name| fields.iter().all(|field| &*field.name != **name))
     {
         return Err(format!("Found a record, missing required field {missing}"));
     }

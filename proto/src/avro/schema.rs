@@ -361,7 +361,7 @@ mod tests {
         check_skip(r#"{"type":"enum","name":"E","symbols":["A","B"]}"#, &[2]);
         check_skip(
             r#"{"type":"array","items":"string"}"#,
-            &[2, 2, b'a', 1, 4, 2, b'b', 0, 0],
+            &[2, 2, b'a', 1, 4, 2, b'b', 0],
         );
         check_skip(r#"{"type":"map","values":"int"}"#, &[2, 2, b'a', 7, 0]);
         check_skip(

@@ -6,6 +6,7 @@
 use super::batch::{Batch, Form, Segment, SegmentData};
 use super::limits::{EventError, EventLimits};
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Where one event stands: its body, and the end of its run in the list of headers.
@@ -31,7 +32,7 @@ impl HeaderSpan {
     }
 }
 
-/// Above this many headers duplicates are looked for by sorting instead of comparing each with each.
+/// Above this many headers duplicates are looked for with a table instead of comparing each with each.
 const PAIRWISE_HEADERS_MAX: usize = 16;
 
 /// Collects the places of events while a decoder scans a buffer; copies nothing.
@@ -165,47 +166,73 @@ impl IndexBuilder {
     }
 
     fn close_headers(&mut self, buf: &[u8], first: usize) -> Result<(), EventError> {
-        for span in &self.headers[first..] {
+        let run = &self.headers[first..];
+        let (mut from, mut to, mut used) = (usize::MAX, 0, 0);
+        for span in run {
             for (at, len) in [(span.key_at, span.key_len), (span.value_at, span.value_len)] {
-                let (at, len) = (at as usize, len as usize);
-                let text = buf
-                    .get(at..at + len)
-                    .ok_or(EventError::OutOfBuffer { offset: at })?;
-                if std::str::from_utf8(text).is_err() {
-                    return Err(EventError::NotUtf8 { offset: at });
+                from = from.min(at as usize);
+                to = to.max(at as usize + len as usize);
+                used += len as usize;
+            }
+        }
+        // Nearly all headers are ASCII and stand together: one look over them all is enough then.
+        let together = buf
+            .get(from..to)
+            .ok_or(EventError::OutOfBuffer { offset: from })?;
+        if !(to - from <= 2 * used + 64 && together.is_ascii()) {
+            for span in run {
+                for (at, len) in [(span.key_at, span.key_len), (span.value_at, span.value_len)] {
+                    let text = &buf[at as usize..][..len as usize];
+                    if std::str::from_utf8(text).is_err() {
+                        return Err(EventError::NotUtf8 { offset: at as usize });
+                    }
                 }
             }
         }
-        self.drop_duplicates(buf, first);
-        self.used += self.headers[first..]
-            .iter()
-            .map(|h| (h.key_len + h.value_len) as usize)
-            .sum::<usize>();
+        if run.len() > 1 {
+            self.drop_duplicates(buf, first);
+            used = self.headers[first..]
+                .iter()
+                .map(|h| (h.key_len + h.value_len) as usize)
+                .sum();
+        }
+        self.used += used;
         Ok(())
     }
 
     fn drop_duplicates(&mut self, buf: &[u8], first: usize) {
         let run = &mut self.headers[first..];
-        if run.len() > PAIRWISE_HEADERS_MAX {
-            // Sorting finds out in O(n log n) whether there is anything to do, which is nearly never so.
-            let mut keys: Vec<&[u8]> = run.iter().map(|h| h.key(buf)).collect();
-            keys.sort_unstable();
-            if keys.windows(2).all(|pair| pair[0] != pair[1]) {
-                return;
-            }
-        }
         let mut kept = 0;
-        for at in 0..run.len() {
-            let span = run[at];
-            match run[..kept].iter().position(|held| held.key(buf) == span.key(buf)) {
-                Some(held) => run[held] = span,
-                None => {
-                    run[kept] = span;
-                    kept += 1;
+        if run.len() <= PAIRWISE_HEADERS_MAX {
+            for at in 0..run.len() {
+                let span = run[at];
+                let held = run[..kept]
+                    .iter()
+                    .position(|h| h.key_len == span.key_len && h.key(buf) == span.key(buf));
+                keep(run, &mut kept, span, held);
+            }
+        } else {
+            let mut places: HashMap<&[u8], usize> = HashMap::with_capacity(run.len());
+            for at in 0..run.len() {
+                let span = run[at];
+                let held = places.get(span.key(buf)).copied();
+                if held.is_none() {
+                    places.insert(span.key(buf), kept);
                 }
+                keep(run, &mut kept, span, held);
             }
         }
         self.headers.truncate(first + kept);
+    }
+}
+
+fn keep(run: &mut [HeaderSpan], kept: &mut usize, span: HeaderSpan, held: Option<usize>) {
+    match held {
+        Some(held) => run[held] = span,
+        None => {
+            run[*kept] = span;
+            *kept += 1;
+        }
     }
 }
 

@@ -348,7 +348,10 @@ pub async fn a_detached_channel_refuses_and_keeps_what_it_has(make: Make<'_>) {
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
     let generation = channel.attach();
     channel.detach(generation - 1);
-    assert!(futures_util::poll!(waiting.as_mut()).is_pending(), "an older actor's end has no effect");
+    assert!(
+        futures_util::poll!(waiting.as_mut()).is_pending(),
+        "an older actor's end has no effect"
+    );
     channel.detach(generation);
     assert_eq!(waiting.await, Err(ChannelError::Unavailable));
     assert_eq!(put(&channel, 2..3).await, Err(ChannelError::Unavailable));
