@@ -260,6 +260,24 @@ impl Keys {
         self.findings.extend(part.finish());
     }
 
+    /// What is left after keys, and prefixes that end in a dot, are taken out.
+    pub fn others(&self, without: &[&str]) -> BTreeMap<String, Entry> {
+        let taken = |k: &str| without.iter().any(|w| k == *w || (w.ends_with('.') && k.starts_with(w)));
+        self.entries.iter().filter(|(k, _)| !taken(k)).map(|(k, e)| (k.clone(), e.clone())).collect()
+    }
+
+    /// The component cannot be built, and it is no single property's fault.
+    pub fn broken(&mut self, message: &str) {
+        self.findings.push(Finding {
+            place: self.place.clone(),
+            severity: Severity::Error,
+            code: "cannot-build",
+            component: self.component.clone(),
+            property: None,
+            message: message.to_owned(),
+        });
+    }
+
     /// The property is wrong: the component cannot run.
     pub fn wrong(&mut self, key: &str, message: &str) {
         let place = self.place_of(key);

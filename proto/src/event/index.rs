@@ -170,6 +170,9 @@ impl IndexBuilder {
         let (mut from, mut to, mut used) = (usize::MAX, 0, 0);
         for span in run {
             for (at, len) in [(span.key_at, span.key_len), (span.value_at, span.value_len)] {
+                if at as usize + len as usize > buf.len() {
+                    return Err(EventError::OutOfBuffer { offset: at as usize });
+                }
                 from = from.min(at as usize);
                 to = to.max(at as usize + len as usize);
                 used += len as usize;
