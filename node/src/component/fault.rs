@@ -40,13 +40,15 @@ pub enum Stage {
     SourceTick,
     /// A lease's commit is asked for, not begun.
     TakeCommit,
+    /// An endpoint's actor looks after its task.
+    EndpointTick,
     /// A supervisor looks after its children.
     SupervisorTick,
 }
 
 impl Stage {
     /// All stages.
-    pub const ALL: [Stage; 16] = [
+    pub const ALL: [Stage; 17] = [
         Stage::ChannelStart,
         Stage::ChannelTick,
         Stage::SinkStart,
@@ -62,6 +64,7 @@ impl Stage {
         Stage::PutCommitted,
         Stage::SourceTick,
         Stage::TakeCommit,
+        Stage::EndpointTick,
         Stage::SupervisorTick,
     ];
 }

@@ -241,6 +241,8 @@ struct Connection<S> {
     rpc: ServerConnection,
     input: BytesMut,
     output: BytesMut,
+    /// Bytes of the read buffer's allocation.
+    allocation: usize,
     /// What of `Shared::buffered` is this connection's.
     counted: usize,
 }
@@ -256,6 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             rpc: ServerConnection::new(shared.protocols.clone(), limits),
             input: BytesMut::new(),
             output: BytesMut::new(),
+            allocation: 0,
             counted: 0,
             shared,
         }
@@ -275,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn answer_all(&mut self) -> Result<(), Closed> {
         while let Some(frame) = self.frames.next_frame(&mut self.input)? {
             // Small calls share a read buffer: who keeps one of them must know what it keeps alive.
-            let pinned = frame.payload.len().max(self.input.capacity());
+            let pinned = self.allocation;
             match self.rpc.handle(frame, &mut self.output) {
                 ServerStep::Replied => {}
                 ServerStep::Call(call) => self.store(call, pinned).await?,
@@ -337,7 +340,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Reads what is there; zero at the end of the stream or of the source.
     async fn read(&mut self) -> Result<usize, Closed> {
+        let before = self.input.capacity();
         self.frames.prepare(&mut self.input);
+        if self.input.capacity() > before {
+            self.allocation = self.input.capacity();
+        }
         self.account()?;
         let in_frame = self.frames.in_frame();
         let read = async {

@@ -15,7 +15,9 @@
 
 mod child;
 mod policy;
+mod root;
 mod supervisor;
 
 pub use child::{ChildSpec, Gate, Strategy};
+pub use root::supervise_root;
 pub use supervisor::{SupervisorRecipe, supervisor};
