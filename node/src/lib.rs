@@ -2,4 +2,5 @@
 
 pub mod channel;
 pub mod component;
+pub mod config;
 pub mod telemetry;
