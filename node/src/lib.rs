@@ -1,7 +1,20 @@
 #![doc = include_str!("../README.md")]
 
+pub mod admin;
+pub mod builder;
 pub mod channel;
+pub mod cli;
 pub mod component;
+pub mod config;
 pub mod flow;
+pub mod interceptor;
+pub mod processor;
+pub mod selector;
+pub mod serializer;
+pub mod sink;
+pub mod source;
 pub mod supervise;
 pub mod telemetry;
+pub mod topology;
+
+pub use builder::{Node, NodeBuilder, Outcome, StartError, Stopper};
