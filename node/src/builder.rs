@@ -19,7 +19,7 @@ use crate::component::source::{DynSource, Source};
 use crate::config::{self, ConfigError, Property};
 use crate::flow::board::{Board, State};
 use crate::flow::env::Env;
-use crate::flow::task_host::{Task, TaskRecipe, task_host};
+use crate::flow::task_host::{Slot, Task, TaskRecipe, task_host};
 use crate::flow::watched::Exit;
 use crate::supervise::{ChildSpec, Strategy, SupervisorRecipe, supervise_root, supervisor};
 use crate::telemetry::Registry;
@@ -319,6 +319,7 @@ fn endpoint(title: &'static str, address: SocketAddr, router: Router, env: &Env)
         name: title.to_owned(),
         tick: Stage::EndpointTick,
         make: Arc::new(make),
+        slot: Slot::default(),
         env: env.clone(),
     }
 }

@@ -6,7 +6,7 @@
 use super::board::State;
 use super::env::Env;
 use super::source_host::Rebuild;
-use super::task_host::{Task, TaskRecipe};
+use super::task_host::{Slot, Task, TaskRecipe};
 use crate::component::error::{Kind, RunError};
 use crate::component::fault::Stage;
 use crate::component::processor::{DynProcessor, ProcessorContext, SinkHandle};
@@ -62,6 +62,7 @@ impl ProcessorRecipe {
             name,
             tick: Stage::ProcessorTick,
             make: Arc::new(make),
+            slot: Slot::default(),
             env,
         }
     }

@@ -6,7 +6,7 @@
 use super::board::State;
 use super::env::Env;
 use super::source_host::Rebuild;
-use super::task_host::{Task, TaskRecipe};
+use super::task_host::{Slot, Task, TaskRecipe};
 use crate::component::BoxFuture;
 use crate::component::channel::{ChannelHandle, Lease};
 use crate::component::counters::SinkCounters;
@@ -121,6 +121,7 @@ impl SinkRecipe {
             name,
             tick: Stage::SinkTick,
             make: Arc::new(make),
+            slot: Slot::default(),
             env,
         }
     }

@@ -3,7 +3,7 @@
 use super::board::State;
 use super::env::Env;
 use super::ingest::Ingest;
-use super::task_host::{Task, TaskRecipe};
+use super::task_host::{Slot, Task, TaskRecipe};
 use crate::component::counters::SourceCounters;
 use crate::component::error::RunError;
 use crate::component::fault::Stage;
@@ -57,6 +57,7 @@ impl SourceRecipe {
             name,
             tick: Stage::SourceTick,
             make: Arc::new(make),
+            slot: Slot::default(),
             env,
         }
     }

@@ -43,9 +43,14 @@ pub struct TaskRecipe {
     pub tick: Stage,
     /// Makes the task.
     pub make: Make,
+    /// Held by the task that runs: a successor starts only when the task before it has really ended.
+    pub slot: Slot,
     /// The node.
     pub env: Env,
 }
+
+/// One place, for one task at a time.
+pub type Slot = Arc<tokio::sync::Mutex<()>>;
 
 struct TaskHost {
     recipe: TaskRecipe,
@@ -102,9 +107,14 @@ impl TaskHost {
         let (told, end) = oneshot::channel();
         let kill = self.kill.clone();
         let Task { run, blocking, ended } = task;
+        let slot = self.recipe.slot.clone();
         let guarded = async move {
             let _ended = OnDrop(Some(ended));
-            let caught = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(run));
+            let alone = async move {
+                let _slot = slot.lock().await;
+                run.await
+            };
+            let caught = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(alone));
             let exit = tokio::select! {
                 biased;
                 () = kill.cancelled() => return,
