@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod channel;
+pub mod cli;
 pub mod component;
 pub mod config;
 pub mod telemetry;
