@@ -5,6 +5,7 @@
 //! Flume's counters start at zero with their component: there the JSON shows the cell minus its value then.
 
 mod flume;
+pub mod log;
 pub mod metric;
 mod registry;
 
