@@ -3,5 +3,6 @@
 pub mod channel;
 pub mod component;
 pub mod flow;
+pub mod serializer;
 pub mod supervise;
 pub mod telemetry;
