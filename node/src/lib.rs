@@ -4,6 +4,7 @@ pub mod channel;
 pub mod component;
 pub mod flow;
 pub mod processor;
+pub mod selector;
 pub mod serializer;
 pub mod supervise;
 pub mod telemetry;
