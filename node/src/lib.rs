@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod component;
 pub mod flow;
+pub mod interceptor;
 pub mod processor;
 pub mod selector;
 pub mod serializer;
