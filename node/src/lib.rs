@@ -7,5 +7,6 @@ pub mod interceptor;
 pub mod processor;
 pub mod selector;
 pub mod serializer;
+pub mod sink;
 pub mod supervise;
 pub mod telemetry;

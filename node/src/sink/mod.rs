@@ -1,0 +1,9 @@
+//! Sinks: one file each, and the list of them.
+
+pub mod null;
+
+use crate::component::registry::Type;
+use crate::component::sink::DynSink;
+
+/// The sink types of this version.
+pub const ALL: &[Type<Box<dyn DynSink>>] = &[null::TYPE];
