@@ -1,9 +1,10 @@
 //! Sinks: one file each, and the list of them.
 
+pub mod logger;
 pub mod null;
 
 use crate::component::registry::Type;
 use crate::component::sink::DynSink;
 
 /// The sink types of this version.
-pub const ALL: &[Type<Box<dyn DynSink>>] = &[null::TYPE];
+pub const ALL: &[Type<Box<dyn DynSink>>] = &[null::TYPE, logger::TYPE];
