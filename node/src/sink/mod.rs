@@ -1,5 +1,6 @@
 //! Sinks: one file each, and the list of them.
 
+pub mod file_roll;
 pub mod logger;
 pub mod null;
 
@@ -7,4 +8,4 @@ use crate::component::registry::Type;
 use crate::component::sink::DynSink;
 
 /// The sink types of this version.
-pub const ALL: &[Type<Box<dyn DynSink>>] = &[null::TYPE, logger::TYPE];
+pub const ALL: &[Type<Box<dyn DynSink>>] = &[null::TYPE, logger::TYPE, file_roll::TYPE];
