@@ -8,5 +8,6 @@ pub mod processor;
 pub mod selector;
 pub mod serializer;
 pub mod sink;
+pub mod source;
 pub mod supervise;
 pub mod telemetry;

@@ -1,0 +1,9 @@
+//! Sources: one file each, and the list of them.
+
+pub mod seq;
+
+use crate::component::registry::Type;
+use crate::component::source::DynSource;
+
+/// The source types of this version.
+pub const ALL: &[Type<Box<dyn DynSource>>] = &[seq::TYPE];
