@@ -1,9 +1,10 @@
 //! Sources: one file each, and the list of them.
 
+pub mod exec;
 pub mod seq;
 
 use crate::component::registry::Type;
 use crate::component::source::DynSource;
 
 /// The source types of this version.
-pub const ALL: &[Type<Box<dyn DynSource>>] = &[seq::TYPE];
+pub const ALL: &[Type<Box<dyn DynSource>>] = &[seq::TYPE, exec::TYPE];
