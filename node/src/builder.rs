@@ -118,8 +118,9 @@ impl NodeBuilder {
         name: &str,
         build: impl Fn(&mut Keys, &BuildContext) -> Built<S> + Send + Sync + 'static,
     ) -> Self {
-        let boxed =
-            move |keys: &mut Keys, ctx: &BuildContext| build(keys, ctx).map(|s| -> Box<dyn DynSink> { Box::new(s) });
+        let boxed = move |keys: &mut Keys, ctx: &BuildContext| {
+            build(keys, ctx).map(|s| -> Box<dyn DynSink> { Box::new(s) })
+        };
         self.types().sinks.add(name, boxed);
         self
     }
@@ -225,12 +226,19 @@ impl NodeBuilder {
         let mut findings = loaded.findings;
         let properties = self.properties(loaded.properties);
         let first = self.files.first().map_or(Path::new("(given)"), PathBuf::as_path);
-        let place = Place { file: first.into(), line: 0 };
+        let place = Place {
+            file: first.into(),
+            line: 0,
+        };
         let (graph, found) = graph::read(&properties, &self.agent, &place);
         findings.extend(found);
         let runtime = self.runtime()?;
         let env = self.env(&runtime);
-        let site = Site { env: env.clone(), types, max_heap_bytes: self.max_heap_bytes };
+        let site = Site {
+            env: env.clone(),
+            types,
+            max_heap_bytes: self.max_heap_bytes,
+        };
         let (applied, found) = apply(&plan::plan(graph), &site);
         findings.extend(found);
         if findings.iter().any(|f| f.severity == Severity::Error) {
@@ -249,7 +257,12 @@ impl NodeBuilder {
         let control = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || control(thread_shared, env, applied.pipelines, endpoints, runtime))?;
-        Ok(Node { state: shared, control, runtime: runtime_handle, findings })
+        Ok(Node {
+            state: shared,
+            control,
+            runtime: runtime_handle,
+            findings,
+        })
     }
 
     fn types(&mut self) -> &mut Types {
@@ -257,11 +270,30 @@ impl NodeBuilder {
     }
 
     fn properties(&self, read: Vec<Property>) -> BTreeMap<String, Entry> {
-        let mut all: BTreeMap<String, Entry> =
-            read.into_iter().map(|p| (p.key, Entry { value: p.value, place: p.place })).collect();
-        let place = Place { file: Path::new("(given)").into(), line: 0 };
+        let mut all: BTreeMap<String, Entry> = read
+            .into_iter()
+            .map(|p| {
+                (
+                    p.key,
+                    Entry {
+                        value: p.value,
+                        place: p.place,
+                    },
+                )
+            })
+            .collect();
+        let place = Place {
+            file: Path::new("(given)").into(),
+            line: 0,
+        };
         for (key, value) in &self.given {
-            all.insert(key.clone(), Entry { value: value.trim().to_owned(), place: place.clone() });
+            all.insert(
+                key.clone(),
+                Entry {
+                    value: value.trim().to_owned(),
+                    place: place.clone(),
+                },
+            );
         }
         all
     }
@@ -279,7 +311,10 @@ impl NodeBuilder {
             runtime: runtime.handle().clone(),
             registry: Arc::new(Registry::default()),
             board: Arc::new(Board::default()),
-            clock: self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::default())),
+            clock: self
+                .clock
+                .clone()
+                .unwrap_or_else(|| Arc::new(SystemClock::default())),
             seed: self.seed,
             faults: self.faults.clone(),
             hurry: CancellationToken::new(),
@@ -289,7 +324,10 @@ impl NodeBuilder {
     fn endpoints(&self, state: &Arc<NodeState>, env: &Env) -> Vec<TaskRecipe> {
         let mut recipes = Vec::new();
         if let Some(address) = self.admin {
-            let shown = AdminState { registry: state.registry.clone(), health: state.clone() };
+            let shown = AdminState {
+                registry: state.registry.clone(),
+                health: state.clone(),
+            };
             recipes.push(endpoint("endpoint admin", address, admin::operator(shown), env));
         }
         if let Some(address) = self.flume_metrics {
@@ -312,7 +350,11 @@ fn endpoint(title: &'static str, address: SocketAddr, router: Router, env: &Env)
             tracing::info!(endpoint = title, %address, "listens");
             admin::serve(listener, router, shutdown).await.map_err(failed)
         };
-        Ok(Task { run: Box::pin(serve), blocking: false, ended: Box::new(|| {}) })
+        Ok(Task {
+            run: Box::pin(serve),
+            blocking: false,
+            ended: Box::new(|| {}),
+        })
     };
     TaskRecipe {
         title: title.to_owned(),
@@ -334,9 +376,9 @@ fn control(
 ) -> Outcome {
     let system = actix_rt::System::new();
     let exit = system.block_on(async {
-        let endpoints = endpoints.into_iter().map(|recipe| {
-            ChildSpec::leaf(recipe.title.clone(), 0, move || task_host(&recipe))
-        });
+        let endpoints = endpoints
+            .into_iter()
+            .map(|recipe| ChildSpec::leaf(recipe.title.clone(), 0, move || task_host(&recipe)));
         let platform = SupervisorRecipe {
             title: "platform".to_owned(),
             strategy: Strategy::RestForOne,
@@ -388,7 +430,11 @@ impl NodeState {
             let events = channel.channel().held();
             if events > 0 {
                 channel.counters().dropped.add(events as u64);
-                tracing::error!(channel = channel.name(), events, "events were left in a memory channel and are lost");
+                tracing::error!(
+                    channel = channel.name(),
+                    events,
+                    "events were left in a memory channel and are lost"
+                );
             }
             left += events;
         }
@@ -398,7 +444,11 @@ impl NodeState {
 
 impl Health for NodeState {
     fn not_ready(&self) -> Vec<String> {
-        if self.stop.is_cancelled() { vec!["node: stopping".to_owned()] } else { self.board.not_ready() }
+        if self.stop.is_cancelled() {
+            vec!["node: stopping".to_owned()]
+        } else {
+            self.board.not_ready()
+        }
     }
 
     fn alive(&self) -> bool {

@@ -42,13 +42,19 @@ impl Saboteur {
     fn new(seed: u64) -> Arc<Self> {
         let mut rng = SmallRng::seed_from_u64(seed);
         let armed = (0..ARMED).map(|_| any_stage(&mut rng)).collect();
-        Arc::new(Self { armed: Mutex::new((armed, rng)), thrown: AtomicU64::new(0), by_stage: Mutex::default() })
+        Arc::new(Self {
+            armed: Mutex::new((armed, rng)),
+            thrown: AtomicU64::new(0),
+            by_stage: Mutex::default(),
+        })
     }
 
     fn point(&self, stage: Stage, name: &str) {
         let mut armed = lock(&self.armed);
         let (stages, rng) = &mut *armed;
-        let Some(at) = stages.iter().position(|s| *s == stage) else { return };
+        let Some(at) = stages.iter().position(|s| *s == stage) else {
+            return;
+        };
         // Not at the first opportunity: so that the panic strikes somewhere in the load.
         if rng.random_range(0..4) != 0 || self.thrown.load(Relaxed) >= PANICS {
             return;
@@ -106,7 +112,9 @@ impl Source for Numbers {
             let mut batch = BatchBuilder::new(EventLimits::default());
             for number in first..first + count {
                 let body = format!("{number} {attempt}");
-                batch.push([("n", number.to_string())], body.as_bytes()).map_err(|e| RunError::bug(e.to_string()))?;
+                batch
+                    .push([("n", number.to_string())], body.as_bytes())
+                    .map_err(|e| RunError::bug(e.to_string()))?;
             }
             if ctx.put(batch.finish()).await.is_ok() {
                 let mut state = lock(&self.state);
@@ -143,7 +151,9 @@ impl Sink for Noting {
         let events: Vec<(u64, u64)> = lease.batch().iter().map(|e| parse(e.body())).collect();
         lease.commit().await?;
         let mut committed = lock(&self.committed);
-        events.into_iter().for_each(|event| *committed.entry(event).or_default() += 1);
+        events
+            .into_iter()
+            .for_each(|event| *committed.entry(event).or_default() += 1);
         Ok(())
     }
 }
@@ -163,8 +173,16 @@ fn start(seed: u64, saboteur: &Arc<Saboteur>, clock: FastClock) -> Load {
         .clock(Arc::new(clock))
         .admin(Some("127.0.0.1:0".parse().unwrap()))
         .faults(Faults::new(move |stage, name| hook.point(stage, name)))
-        .source("com.acme.Numbers", move |_, _| Ok(Numbers { state: source_state.clone() }))
-        .sink("com.acme.Noting", move |_, _| Ok(Noting { committed: sink_state.clone() }))
+        .source("com.acme.Numbers", move |_, _| {
+            Ok(Numbers {
+                state: source_state.clone(),
+            })
+        })
+        .sink("com.acme.Noting", move |_, _| {
+            Ok(Noting {
+                committed: sink_state.clone(),
+            })
+        })
         .property("a1.sources", "r1")
         .property("a1.sources.r1.type", "com.acme.Numbers")
         .property("a1.sources.r1.channels", "c1")
@@ -178,7 +196,11 @@ fn start(seed: u64, saboteur: &Arc<Saboteur>, clock: FastClock) -> Load {
         .property("a1.sinks.k2.channel", "c1")
         .start()
         .unwrap();
-    Load { node, produced, committed }
+    Load {
+        node,
+        produced,
+        committed,
+    }
 }
 
 fn wait_until(what: &str, limit: Duration, mut reached: impl FnMut() -> bool) {
@@ -191,7 +213,10 @@ fn wait_until(what: &str, limit: Duration, mut reached: impl FnMut() -> bool) {
 
 #[test]
 fn three_hundred_panics_lose_nothing_and_repeat_nothing_that_was_committed() {
-    let seed = std::env::var("MILLRACE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_120);
+    let seed = std::env::var("MILLRACE_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(20_261_120);
     println!("replay: MILLRACE_SEED={seed} cargo test -p node --test panics");
     std::panic::set_hook(Box::new(|info| {
         let text = info.payload_as_str().unwrap_or("?");
@@ -210,7 +235,9 @@ fn three_hundred_panics_lose_nothing_and_repeat_nothing_that_was_committed() {
     });
     // Under load again, without faults: everything has come back.
     let before = lock(&load.produced).next;
-    wait_until("the load goes on", Duration::from_secs(60), || lock(&load.produced).next > before + 1_000);
+    wait_until("the load goes on", Duration::from_secs(60), || {
+        lock(&load.produced).next > before + 1_000
+    });
     load.node.stop();
     assert_eq!(load.node.wait(), Outcome::Stopped { left: 0 });
 
@@ -218,9 +245,27 @@ fn three_hundred_panics_lose_nothing_and_repeat_nothing_that_was_committed() {
     println!("panics by stage: {by_stage:?}");
     assert_eq!(by_stage.len(), Stage::ALL.len(), "every stage was struck");
     let (produced, committed) = (lock(&load.produced), lock(&load.committed));
-    let lost: Vec<_> = produced.acknowledged.iter().filter(|(n, a)| !committed.contains_key(&(**n, **a))).collect();
+    let lost: Vec<_> = produced
+        .acknowledged
+        .iter()
+        .filter(|(n, a)| !committed.contains_key(&(**n, **a)))
+        .collect();
     let repeated: Vec<_> = committed.iter().filter(|(_, times)| **times > 1).collect();
-    println!("{} numbers acknowledged, {} attempts", produced.acknowledged.len(), produced.attempts);
-    assert!(lost.is_empty(), "{} lost: {:?}", lost.len(), &lost[..lost.len().min(5)]);
-    assert!(repeated.is_empty(), "{} repeated: {:?}", repeated.len(), &repeated[..repeated.len().min(5)]);
+    println!(
+        "{} numbers acknowledged, {} attempts",
+        produced.acknowledged.len(),
+        produced.attempts
+    );
+    assert!(
+        lost.is_empty(),
+        "{} lost: {:?}",
+        lost.len(),
+        &lost[..lost.len().min(5)]
+    );
+    assert!(
+        repeated.is_empty(),
+        "{} repeated: {:?}",
+        repeated.len(),
+        &repeated[..repeated.len().min(5)]
+    );
 }

@@ -262,8 +262,16 @@ impl Keys {
 
     /// What is left after keys, and prefixes that end in a dot, are taken out.
     pub fn others(&self, without: &[&str]) -> BTreeMap<String, Entry> {
-        let taken = |k: &str| without.iter().any(|w| k == *w || (w.ends_with('.') && k.starts_with(w)));
-        self.entries.iter().filter(|(k, _)| !taken(k)).map(|(k, e)| (k.clone(), e.clone())).collect()
+        let taken = |k: &str| {
+            without
+                .iter()
+                .any(|w| k == *w || (w.ends_with('.') && k.starts_with(w)))
+        };
+        self.entries
+            .iter()
+            .filter(|(k, _)| !taken(k))
+            .map(|(k, e)| (k.clone(), e.clone()))
+            .collect()
     }
 
     /// The component cannot be built, and it is no single property's fault.

@@ -54,20 +54,35 @@ pub struct Config {
 impl Config {
     /// Reads the properties.
     pub fn read(keys: &mut Keys) -> Self {
-        let timeout = |keys: &mut Keys, key| Duration::from_millis(keys.lenient_number(key, 20_000, 1_000..=i32::MAX as u64));
+        let timeout = |keys: &mut Keys, key| {
+            Duration::from_millis(keys.lenient_number(key, 20_000, 1_000..=i32::MAX as u64))
+        };
         let config = Self {
             hostname: keys.required("hostname"),
             port: keys.required_number("port", 1..=u16::MAX),
             batch_size: keys.lenient_number("batch-size", 100, 1..=1_000_000),
             connect_timeout: timeout(keys, "connect-timeout"),
             request_timeout: timeout(keys, "request-timeout"),
-            reset_connection_interval: Duration::from_secs(keys.number("reset-connection-interval", 0, 0..=i32::MAX as u64)),
+            reset_connection_interval: Duration::from_secs(keys.number(
+                "reset-connection-interval",
+                0,
+                0..=i32::MAX as u64,
+            )),
         };
         keys.without_effect("maxIoWorkers", "has no effect, as in Flume 1.11");
-        if keys.text("compression-type").is_some_and(|c| c.eq_ignore_ascii_case("deflate")) {
-            keys.wrong("compression-type", "deflate is known, but not in this version; allowed is none");
+        if keys
+            .text("compression-type")
+            .is_some_and(|c| c.eq_ignore_ascii_case("deflate"))
+        {
+            keys.wrong(
+                "compression-type",
+                "deflate is known, but not in this version; allowed is none",
+            );
         }
-        keys.without_effect("compression-level", "has no effect without compression-type = deflate");
+        keys.without_effect(
+            "compression-level",
+            "has no effect without compression-type = deflate",
+        );
         if keys.flag("ssl", false) {
             keys.wrong("ssl", "TLS is known, but not in this version; allowed is false");
         }
@@ -76,14 +91,21 @@ impl Config {
         }
         let client = keys.text("client.type").unwrap_or_else(|| "default".to_owned());
         if !client.eq_ignore_ascii_case("default") {
-            keys.wrong("client.type", &format!("\"{client}\" is known, but not in this version; allowed is default"));
+            keys.wrong(
+                "client.type",
+                &format!("\"{client}\" is known, but not in this version; allowed is default"),
+            );
         }
         config
     }
 
     /// The sink; nothing is connected yet.
     pub fn build(self) -> Result<Avro, BuildError> {
-        Ok(Avro { config: self, connection: None, server: KnownServer::default() })
+        Ok(Avro {
+            config: self,
+            connection: None,
+            server: KnownServer::default(),
+        })
     }
 }
 
@@ -108,7 +130,10 @@ pub struct Avro {
 
 impl Sink for Avro {
     fn want(&self) -> Want {
-        Want { events: self.config.batch_size, bytes: CALL_BODY_BYTES_MAX }
+        Want {
+            events: self.config.batch_size,
+            bytes: CALL_BODY_BYTES_MAX,
+        }
     }
 
     fn batch_size(&self) -> Option<usize> {
@@ -149,17 +174,33 @@ impl Avro {
         if self.connection.is_none() {
             self.connect(ctx).await?;
         }
-        let Some(connection) = &mut self.connection else { return Err(RunError::bug("connected, yet not")) };
+        let Some(connection) = &mut self.connection else {
+            return Err(RunError::bug("connected, yet not"));
+        };
         ctx.counters.batch(batch.len(), self.config.batch_size);
         ctx.counters.attempted.add(batch.len() as u64);
         // The first call covers the handshake and has Flume's connect-timeout.
-        let limit = if connection.rpc.is_open() { self.config.request_timeout } else { self.config.connect_timeout };
+        let limit = if connection.rpc.is_open() {
+            self.config.request_timeout
+        } else {
+            self.config.connect_timeout
+        };
         let called = tokio::time::timeout(limit, connection.append_batch(batch)).await;
-        called.unwrap_or_else(|_| Err(RunError::retry(format!("{}: no answer within {limit:?}", self.peer()))))
+        called.unwrap_or_else(|_| {
+            Err(RunError::retry(format!(
+                "{}: no answer within {limit:?}",
+                self.peer()
+            )))
+        })
     }
 
     async fn connect(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
-        let Config { hostname, port, connect_timeout, .. } = &self.config;
+        let Config {
+            hostname,
+            port,
+            connect_timeout,
+            ..
+        } = &self.config;
         let connecting = TcpStream::connect((hostname.as_str(), *port));
         let failed = match tokio::time::timeout(*connect_timeout, connecting).await {
             Ok(Ok(stream)) => {
@@ -171,7 +212,10 @@ impl Avro {
                 return Ok(());
             }
             Ok(Err(error)) => RunError::retry(format!("{}: cannot connect", self.peer())).caused_by(error),
-            Err(_) => RunError::retry(format!("{}: no connection within {connect_timeout:?}", self.peer())),
+            Err(_) => RunError::retry(format!(
+                "{}: no connection within {connect_timeout:?}",
+                self.peer()
+            )),
         };
         ctx.counters.connections_failed.add(1);
         Err(failed)
@@ -227,7 +271,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 self.frames.prepare(&mut self.input);
                 if self.stream.read_buf(&mut self.input).await.map_err(lost)? == 0 {
-                    return Err(RunError::retry("the peer closed the connection before it answered"));
+                    return Err(RunError::retry(
+                        "the peer closed the connection before it answered",
+                    ));
                 }
             };
             match self.rpc.handle(&frame).map_err(broken)? {

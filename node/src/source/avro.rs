@@ -81,11 +81,17 @@ impl Config {
         keys.without_effect("threads", "has no effect, as in Flume 1.11");
         let compression = keys.text("compression-type").unwrap_or_else(|| "none".to_owned());
         if compression.eq_ignore_ascii_case("deflate") {
-            keys.wrong("compression-type", "deflate is known, but not in this version; allowed is none");
+            keys.wrong(
+                "compression-type",
+                "deflate is known, but not in this version; allowed is none",
+            );
         }
         for (key, what) in [("ssl", "TLS"), ("ipFilter", "the IP filter")] {
             if keys.flag(key, false) {
-                keys.wrong(key, &format!("{what} is known, but not in this version; allowed is false"));
+                keys.wrong(
+                    key,
+                    &format!("{what} is known, but not in this version; allowed is false"),
+                );
             }
         }
         for key in TLS_KEYS {
@@ -119,7 +125,9 @@ pub struct Avro {
 impl Source for Avro {
     async fn run(self, ctx: SourceContext) -> Result<(), RunError> {
         let listener = self.listen().await?;
-        let local = listener.local_addr().map_err(|e| RunError::retry("local address").caused_by(e))?;
+        let local = listener
+            .local_addr()
+            .map_err(|e| RunError::retry("local address").caused_by(e))?;
         tracing::info!(source = %ctx.name, address = %local, "Avro source listens");
         ctx.ready();
         let shared = Arc::new(Shared {
@@ -167,19 +175,28 @@ impl Avro {
             RunError::retry(format!("cannot {what} {bind}:{port}")).caused_by(error)
         };
         let mut last = None;
-        let addresses = lookup_host((bind.as_str(), *port)).await.map_err(|e| failed("resolve", e))?;
+        let addresses = lookup_host((bind.as_str(), *port))
+            .await
+            .map_err(|e| failed("resolve", e))?;
         for address in addresses {
             match listen_on(address) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),
             }
         }
-        Err(failed("listen on", last.unwrap_or_else(|| std::io::Error::other("no address"))))
+        Err(failed(
+            "listen on",
+            last.unwrap_or_else(|| std::io::Error::other("no address")),
+        ))
     }
 }
 
 fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -250,11 +267,17 @@ struct Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(stream: S, ctx: SourceContext, shared: Arc<Shared>) -> Self {
         let max_frame_bytes = shared.config.max_frame_bytes;
-        let limits = EventLimits { body_bytes: max_frame_bytes, ..EventLimits::default() };
+        let limits = EventLimits {
+            body_bytes: max_frame_bytes,
+            ..EventLimits::default()
+        };
         Self {
             stream,
             ctx,
-            frames: FrameDecoder::new(FrameLimits { max_frame_bytes, ..FrameLimits::default() }),
+            frames: FrameDecoder::new(FrameLimits {
+                max_frame_bytes,
+                ..FrameLimits::default()
+            }),
             rpc: ServerConnection::new(shared.protocols.clone(), limits),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -291,7 +314,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn store(&mut self, call: Call, pinned: usize) -> Result<(), Closed> {
-        let Call { message, batch, reply } = call;
+        let Call {
+            message,
+            batch,
+            reply,
+        } = call;
         let counters = self.ctx.counters.clone();
         let events = batch.len() as u64;
         counters.received.add(events);
@@ -301,7 +328,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         calls_received.add(1);
         let batch = batch.pinning(pinned);
-        let stored = if batch.is_empty() { Ok(()) } else { self.put(batch).await? };
+        let stored = if batch.is_empty() {
+            Ok(())
+        } else {
+            self.put(batch).await?
+        };
         match stored {
             Ok(()) => {
                 calls_accepted.add(1);
@@ -352,7 +383,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !in_frame {
                 return Ok(read.await?);
             }
-            tokio::time::timeout(FRAME_STALL, read).await.map_err(|_| Closed::Stalled)?.map_err(Closed::Io)
+            tokio::time::timeout(FRAME_STALL, read)
+                .await
+                .map_err(|_| Closed::Stalled)?
+                .map_err(Closed::Io)
         };
         tokio::select! {
             biased;
@@ -366,7 +400,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let now = self.input.capacity().saturating_sub(FREE_BUFFER_BYTES);
         if now != self.counted {
             let limit = self.shared.config.max_buffered_bytes;
-            let before = self.shared.buffered.fetch_add(now.wrapping_sub(self.counted), Relaxed);
+            let before = self
+                .shared
+                .buffered
+                .fetch_add(now.wrapping_sub(self.counted), Relaxed);
             let total = before.wrapping_add(now.wrapping_sub(self.counted));
             let grown = now > self.counted;
             self.counted = now;

@@ -58,7 +58,12 @@ impl Embedded {
 
     /// Puts a batch that the program has built.
     pub async fn put_batch(&self, batch: Batch) -> Result<(), Error> {
-        let ctx = self.0.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::NotRunning)?;
+        let ctx = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or(Error::NotRunning)?;
         let events = batch.len() as u64;
         ctx.counters.batches_received.add(1);
         ctx.counters.received.add(events);

@@ -33,7 +33,9 @@ pub async fn supervise_root(recipe: &SupervisorRecipe, stop: &CancellationToken)
                 tracing::error!(exit = %ended, ?wait, "the root supervisor crashed; it is started again");
                 tokio::time::sleep(wait).await;
             }
-            Answer::LeaveStopped => return Exit::Failed(RunError::bug("the root supervisor ended by itself")),
+            Answer::LeaveStopped => {
+                return Exit::Failed(RunError::bug("the root supervisor ended by itself"));
+            }
             Answer::Park(_) | Answer::Escalate => return ended,
         }
     }

@@ -53,7 +53,9 @@ impl SupervisorPlan {
     pub fn into_child(self) -> ChildSpec {
         let mut children: Vec<ChildSpec> = Vec::new();
         for recipe in self.channels {
-            children.push(ChildSpec::leaf(recipe.title.clone(), RANK_CHANNEL, move || channel_host(&recipe)));
+            children.push(ChildSpec::leaf(recipe.title.clone(), RANK_CHANNEL, move || {
+                channel_host(&recipe)
+            }));
         }
         for (rank, recipe, gate) in self.tasks {
             let mut child = ChildSpec::leaf(recipe.title.clone(), rank, move || task_host(&recipe));
@@ -61,8 +63,12 @@ impl SupervisorPlan {
             children.push(child);
         }
         let title = self.title.clone();
-        let recipe =
-            SupervisorRecipe { title: self.title, strategy: Strategy::OneForOne, children, env: self.env };
+        let recipe = SupervisorRecipe {
+            title: self.title,
+            strategy: Strategy::OneForOne,
+            children,
+            env: self.env,
+        };
         ChildSpec::supervisor(title, 0, move || supervisor(&recipe))
     }
 }
@@ -80,7 +86,11 @@ pub struct Site {
 
 /// Builds everything once. The findings tell whether it may run.
 pub fn apply(plan: &Plan, site: &Site) -> (Applied, Vec<Finding>) {
-    let mut builder = Builder { site, findings: Vec::new(), channels: BTreeMap::new() };
+    let mut builder = Builder {
+        site,
+        findings: Vec::new(),
+        channels: BTreeMap::new(),
+    };
     let mut pipelines = Vec::new();
     for pipeline in &plan.pipelines {
         pipelines.push(builder.pipeline(pipeline));
@@ -104,7 +114,11 @@ struct Recipe<T: 'static> {
 
 impl<T> Clone for Recipe<T> {
     fn clone(&self) -> Self {
-        Self { found: self.found.clone(), keys: self.keys.clone(), ctx: self.ctx.clone() }
+        Self {
+            found: self.found.clone(),
+            keys: self.keys.clone(),
+            ctx: self.ctx.clone(),
+        }
     }
 }
 
@@ -112,7 +126,9 @@ impl<T: 'static> Recipe<T> {
     fn rebuild(self) -> Rebuild<T> {
         Arc::new(move || {
             let mut keys = self.keys.clone();
-            self.found.build(&mut keys, &self.ctx).map_err(|e| RunError::reconfigure(e.to_string()))
+            self.found
+                .build(&mut keys, &self.ctx)
+                .map_err(|e| RunError::reconfigure(e.to_string()))
         })
     }
 }
@@ -141,7 +157,8 @@ impl Builder<'_> {
             }
         }
         for source in &pipeline.sources {
-            made.tasks.extend(self.source(source).map(|recipe| (RANK_SOURCE, recipe, None)));
+            made.tasks
+                .extend(self.source(source).map(|recipe| (RANK_SOURCE, recipe, None)));
         }
         made
     }
@@ -154,9 +171,18 @@ impl Builder<'_> {
         let counters = ChannelCounters::new(&env.registry, &component.name, &type_name);
         let handle = ChannelHandle::new(&component.name, channel, counters, env.faults.clone());
         self.channels.insert(component.name.clone(), handle.clone());
-        let entry =
-            self.entry(ComponentKind::Channel, &component.name, &type_name, recipe.found.in_flume_metrics);
-        Some(ChannelRecipe { title: format!("channel {}", component.name), handle, entry, env })
+        let entry = self.entry(
+            ComponentKind::Channel,
+            &component.name,
+            &type_name,
+            recipe.found.in_flume_metrics,
+        );
+        Some(ChannelRecipe {
+            title: format!("channel {}", component.name),
+            handle,
+            entry,
+            env,
+        })
     }
 
     fn sink(&mut self, component: &Component) -> Option<(TaskRecipe, SinkHandle, ChannelHandle)> {
@@ -166,7 +192,12 @@ impl Builder<'_> {
         self.check_batch("sink", component, sink.batch_size(), &channel);
         let env = self.site.env.clone();
         let type_name = recipe.found.name.clone();
-        let entry = self.entry(ComponentKind::Sink, &component.name, &type_name, recipe.found.in_flume_metrics);
+        let entry = self.entry(
+            ComponentKind::Sink,
+            &component.name,
+            &type_name,
+            recipe.found.in_flume_metrics,
+        );
         let port = SinkPort::new(&component.name);
         let made = SinkRecipe {
             name: component.name.clone(),
@@ -185,19 +216,29 @@ impl Builder<'_> {
         processor: &Processor,
         ports: &BTreeMap<&str, (SinkHandle, ChannelHandle)>,
     ) -> Option<(TaskRecipe, Gate)> {
-        let members: Vec<&(SinkHandle, ChannelHandle)> =
-            processor.sinks.iter().filter_map(|s| ports.get(s.as_str())).collect();
+        let members: Vec<&(SinkHandle, ChannelHandle)> = processor
+            .sinks
+            .iter()
+            .filter_map(|s| ports.get(s.as_str()))
+            .collect();
         if members.is_empty() {
             return None; // its sinks could not be built; that is an error already
         }
         let types = self.site.types.clone();
-        let component = processor.group.clone().map(below_processor).unwrap_or_else(|| Component {
-            name: processor.name.clone(),
-            type_name: "default".to_owned(),
-            place: crate::component::keys::Place { file: std::path::Path::new("").into(), line: 0 },
-            entries: BTreeMap::new(),
-            edges: processor.sinks.clone(),
-        });
+        let component = processor
+            .group
+            .clone()
+            .map(below_processor)
+            .unwrap_or_else(|| Component {
+                name: processor.name.clone(),
+                type_name: "default".to_owned(),
+                place: crate::component::keys::Place {
+                    file: std::path::Path::new("").into(),
+                    line: 0,
+                },
+                entries: BTreeMap::new(),
+                edges: processor.sinks.clone(),
+            });
         let (recipe, _) = self.build("sink group", &component, &types.processors, &processor.sinks)?;
         let made = ProcessorRecipe {
             name: processor.name.clone(),
@@ -214,13 +255,20 @@ impl Builder<'_> {
         let types = self.site.types.clone();
         let mut component = component.clone();
         let title = format!("source {} ({})", component.name, component.type_name);
-        let mut all = Keys::new(&title, component.place.clone(), std::mem::take(&mut component.entries));
+        let mut all = Keys::new(
+            &title,
+            component.place.clone(),
+            std::mem::take(&mut component.entries),
+        );
         let interceptors = self.interceptors(&mut all, &component);
         let selector = self.selector(&mut all, &component);
         component.entries = all.others(&["interceptors", "interceptors.", "selector."]);
         let (recipe, source) = self.build("source", &component, &types.sources, &[])?;
-        let channels: Vec<ChannelHandle> =
-            component.edges.iter().filter_map(|name| self.channels.get(name).cloned()).collect();
+        let channels: Vec<ChannelHandle> = component
+            .edges
+            .iter()
+            .filter_map(|name| self.channels.get(name).cloned())
+            .collect();
         for channel in &channels {
             self.check_batch("source", &component, source.batch_size(), channel);
         }
@@ -229,7 +277,12 @@ impl Builder<'_> {
         }
         let env = self.site.env.clone();
         let type_name = recipe.found.name.clone();
-        let entry = self.entry(ComponentKind::Source, &component.name, &type_name, recipe.found.in_flume_metrics);
+        let entry = self.entry(
+            ComponentKind::Source,
+            &component.name,
+            &type_name,
+            recipe.found.in_flume_metrics,
+        );
         let ingest = Ingest {
             name: component.name.as_str().into(),
             owner: format!("source/{}", component.name).into(),
@@ -266,7 +319,14 @@ impl Builder<'_> {
     fn selector(&mut self, keys: &mut Keys, source: &Component) -> Option<Box<dyn Selector>> {
         let types = self.site.types.clone();
         let part = keys.below("selector.");
-        self.part("selector", "of", source, part, &types.selectors, Some("replicating"))
+        self.part(
+            "selector",
+            "of",
+            source,
+            part,
+            &types.selectors,
+            Some("replicating"),
+        )
     }
 
     /// Builds a part of a source from the keys below its prefix.
@@ -290,7 +350,10 @@ impl Builder<'_> {
                 return self.conclude(keys, built);
             }
             let known: Vec<&str> = kinds.names().collect();
-            keys.wrong("type", &unknown_type(&type_name, &known, &format!("{word} {name}")));
+            keys.wrong(
+                "type",
+                &unknown_type(&type_name, &known, &format!("{word} {name}")),
+            );
         }
         self.findings.extend(keys.finish());
         None
@@ -319,13 +382,21 @@ impl Builder<'_> {
             return None;
         };
         let edges = if edges.is_empty() { &component.edges } else { edges };
-        let recipe = Recipe { found, keys: keys.clone(), ctx: self.context(&component.name, edges) };
+        let recipe = Recipe {
+            found,
+            keys: keys.clone(),
+            ctx: self.context(&component.name, edges),
+        };
         let mut keys = keys;
         let built = recipe.found.build(&mut keys, &recipe.ctx);
         self.conclude(keys, built).map(|value| (recipe, value))
     }
 
-    fn conclude<T>(&mut self, mut keys: Keys, built: Result<T, crate::component::error::BuildError>) -> Option<T> {
+    fn conclude<T>(
+        &mut self,
+        mut keys: Keys,
+        built: Result<T, crate::component::error::BuildError>,
+    ) -> Option<T> {
         if let Err(error) = &built
             && !keys.has_errors()
         {
@@ -347,8 +418,16 @@ impl Builder<'_> {
     }
 
     /// A batch that no transaction can hold would be refused for ever.
-    fn check_batch(&mut self, word: &str, component: &Component, batch: Option<usize>, channel: &ChannelHandle) {
-        let (Some(batch), Some(capacity)) = (batch, channel.limits().transaction_capacity) else { return };
+    fn check_batch(
+        &mut self,
+        word: &str,
+        component: &Component,
+        batch: Option<usize>,
+        channel: &ChannelHandle,
+    ) {
+        let (Some(batch), Some(capacity)) = (batch, channel.limits().transaction_capacity) else {
+            return;
+        };
         if batch > capacity {
             let name = channel.name();
             self.findings.push(Finding {
@@ -376,7 +455,8 @@ impl Builder<'_> {
 
 /// A group's properties without `processor.`, as its processor reads them.
 fn below_processor(mut group: Component) -> Component {
-    let strip = |(key, entry): (String, _)| (key.strip_prefix("processor.").unwrap_or(&key).to_owned(), entry);
+    let strip =
+        |(key, entry): (String, _)| (key.strip_prefix("processor.").unwrap_or(&key).to_owned(), entry);
     group.entries = group.entries.into_iter().map(strip).collect();
     group
 }
@@ -385,14 +465,21 @@ fn unknown_type(found: &str, known: &[&str], word: &str) -> String {
     let aliases: Vec<&str> = known.iter().copied().filter(|n| !n.contains('.')).collect();
     let near = nearest(found, known.iter().copied());
     let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
-    let list = if aliases.is_empty() { "none".to_owned() } else { aliases.join(", ") };
+    let list = if aliases.is_empty() {
+        "none".to_owned()
+    } else {
+        aliases.join(", ")
+    };
     format!("\"{found}\" is no {word} type of this version; there are: {list}{hint}")
 }
 
 /// Resolves when none of the channels that a process end would empty holds an event any more, or after 30 s.
 async fn drained(channels: Vec<ChannelHandle>) {
-    let volatile: Vec<&Arc<dyn Channel>> =
-        channels.iter().filter(|c| !c.limits().durable).map(ChannelHandle::channel).collect();
+    let volatile: Vec<&Arc<dyn Channel>> = channels
+        .iter()
+        .filter(|c| !c.limits().durable)
+        .map(ChannelHandle::channel)
+        .collect();
     let empty = async {
         while volatile.iter().any(|c| c.held() > 0) {
             tokio::time::sleep(DRAIN_POLL).await;

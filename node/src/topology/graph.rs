@@ -36,7 +36,12 @@ const LISTS: [&str; 5] = ["channels", "configfilters", "sinkgroups", "sinks", "s
 
 /// Reads one agent. Keys of other agents are not looked at.
 pub fn read(properties: &BTreeMap<String, Entry>, agent: &str, file: &Place) -> (Graph, Vec<Finding>) {
-    let mut reader = Reader { agent, findings: Vec::new(), file: file.clone(), sections: BTreeMap::new() };
+    let mut reader = Reader {
+        agent,
+        findings: Vec::new(),
+        file: file.clone(),
+        sections: BTreeMap::new(),
+    };
     if !reader.sort_out(properties) {
         return (Graph::default(), reader.findings);
     }
@@ -44,7 +49,12 @@ pub fn read(properties: &BTreeMap<String, Entry>, agent: &str, file: &Place) -> 
     let sources = reader.components("sources", "source", Some("channels"));
     let sinks = reader.components("sinks", "sink", Some("channel"));
     let groups = reader.components("sinkgroups", "sink group", Some("sinks"));
-    let mut graph = Graph { channels, sources, sinks, groups };
+    let mut graph = Graph {
+        channels,
+        sources,
+        sinks,
+        groups,
+    };
     reader.check_edges(&mut graph);
     reader.check_totals(&graph);
     (graph, reader.findings)
@@ -64,9 +74,24 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn note(&mut self, severity: Severity, code: &'static str, place: Place, component: String, property: Option<&str>, message: String) {
+    fn note(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        place: Place,
+        component: String,
+        property: Option<&str>,
+        message: String,
+    ) {
         let property = property.map(str::to_owned);
-        self.findings.push(Finding { place, severity, code, component, property, message });
+        self.findings.push(Finding {
+            place,
+            severity,
+            code,
+            component,
+            property,
+            message,
+        });
     }
 
     fn agent_title(&self) -> String {
@@ -77,7 +102,9 @@ impl Reader<'_> {
     fn sort_out(&mut self, properties: &BTreeMap<String, Entry>) -> bool {
         let mut found = false;
         for (key, entry) in properties {
-            let Some((agent, rest)) = key.split_once('.') else { continue };
+            let Some((agent, rest)) = key.split_once('.') else {
+                continue;
+            };
             if agent != self.agent {
                 continue;
             }
@@ -87,8 +114,18 @@ impl Reader<'_> {
             if !LISTS.contains(&list) {
                 let near = nearest(list, LISTS.into_iter());
                 let hint = near.map_or(String::new(), |n| format!("; did you mean \"{agent}.{n}\"?"));
-                let message = format!("ignored: after the agent's name stands one of {}{hint}", LISTS.join(", "));
-                self.note(Severity::Warning, "unknown-list", entry.place.clone(), self.agent_title(), Some(key), message);
+                let message = format!(
+                    "ignored: after the agent's name stands one of {}{hint}",
+                    LISTS.join(", ")
+                );
+                self.note(
+                    Severity::Warning,
+                    "unknown-list",
+                    entry.place.clone(),
+                    self.agent_title(),
+                    Some(key),
+                    message,
+                );
                 continue;
             }
             let section = self.sections.entry(list.to_owned()).or_default();
@@ -100,27 +137,53 @@ impl Reader<'_> {
                 }
                 (Some(_), None) => {
                     let message = "ignored: after the component's name a property must follow".to_owned();
-                    self.note(Severity::Warning, "no-property", entry.place.clone(), self.agent_title(), Some(key), message);
+                    self.note(
+                        Severity::Warning,
+                        "no-property",
+                        entry.place.clone(),
+                        self.agent_title(),
+                        Some(key),
+                        message,
+                    );
                 }
             }
         }
         if !found {
-            let agents: Vec<&str> = properties.keys().filter_map(|k| Some(k.split_once('.')?.0)).collect();
+            let agents: Vec<&str> = properties
+                .keys()
+                .filter_map(|k| Some(k.split_once('.')?.0))
+                .collect();
             let mut known = agents.clone();
             known.dedup();
-            let message = format!("no configuration for this name; the file configures: {}", or_none(&known.join(", ")));
-            self.note(Severity::Error, "no-agent", self.file.clone(), self.agent_title(), None, message);
+            let message = format!(
+                "no configuration for this name; the file configures: {}",
+                or_none(&known.join(", "))
+            );
+            self.note(
+                Severity::Error,
+                "no-agent",
+                self.file.clone(),
+                self.agent_title(),
+                None,
+                message,
+            );
         }
         found
     }
 
     /// The components that a list names, each with its type and edges.
     fn components(&mut self, list: &str, word: &str, edge: Option<&str>) -> Vec<Component> {
-        let Some(mut section) = self.sections.remove(list) else { return Vec::new() };
+        let Some(mut section) = self.sections.remove(list) else {
+            return Vec::new();
+        };
         let listed = section.list.clone();
         let place = listed.as_ref().map_or(self.file.clone(), |l| l.place.clone());
         let mut names: Vec<&str> = Vec::new();
-        for name in listed.as_ref().map_or("", |l| l.value.as_str()).split_whitespace() {
+        for name in listed
+            .as_ref()
+            .map_or("", |l| l.value.as_str())
+            .split_whitespace()
+        {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -133,16 +196,34 @@ impl Reader<'_> {
                     let near = nearest(name, section.components.keys().map(String::as_str));
                     let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
                     let message = format!("listed, but nothing is set for it{hint}");
-                    self.note(Severity::Error, "not-configured", place.clone(), format!("{word} {name}"), None, message);
+                    self.note(
+                        Severity::Error,
+                        "not-configured",
+                        place.clone(),
+                        format!("{word} {name}"),
+                        None,
+                        message,
+                    );
                 }
             }
         }
         for (name, entries) in &section.components {
-            let Some(first) = entries.values().min_by_key(|e| e.place.line) else { continue };
+            let Some(first) = entries.values().min_by_key(|e| e.place.line) else {
+                continue;
+            };
             let key = format!("{}.{list}", self.agent);
-            let found = listed.as_ref().map_or("missing".to_owned(), |l| format!("\"{}\"", l.value));
+            let found = listed
+                .as_ref()
+                .map_or("missing".to_owned(), |l| format!("\"{}\"", l.value));
             let message = format!("configured, but not listed in {key} ({found}), so it does not run");
-            self.note(Severity::Warning, "not-listed", first.place.clone(), format!("{word} {name}"), None, message);
+            self.note(
+                Severity::Warning,
+                "not-listed",
+                first.place.clone(),
+                format!("{word} {name}"),
+                None,
+                message,
+            );
         }
         components
     }
@@ -164,11 +245,25 @@ impl Reader<'_> {
             let near = nearest(key, entries.keys().map(String::as_str));
             let hint = near.map_or(String::new(), |n| format!("; did you mean it by \"{n}\"?"));
             let message = format!("required, but not there{hint}");
-            self.note(Severity::Error, "missing", listed_at.clone(), title.clone(), Some(key), message);
+            self.note(
+                Severity::Error,
+                "missing",
+                listed_at.clone(),
+                title.clone(),
+                Some(key),
+                message,
+            );
         }
-        let type_key = if word == "sink group" { "processor.type" } else { "type" };
+        let type_key = if word == "sink group" {
+            "processor.type"
+        } else {
+            "type"
+        };
         // A group without a processor type is one with the default processor, as the guide says.
-        let default = (word == "sink group").then(|| Entry { value: "default".to_owned(), place: listed_at.clone() });
+        let default = (word == "sink group").then(|| Entry {
+            value: "default".to_owned(),
+            place: listed_at.clone(),
+        });
         match entries.remove(type_key).or(default) {
             Some(kind) => Some(Component {
                 name: name.to_owned(),
@@ -181,7 +276,14 @@ impl Reader<'_> {
                 let near = nearest("type", entries.keys().map(String::as_str));
                 let hint = near.map_or(String::new(), |n| format!("; did you mean it by \"{n}\"?"));
                 let message = format!("required, but not there{hint}");
-                self.note(Severity::Error, "missing", listed_at.clone(), title, Some("type"), message);
+                self.note(
+                    Severity::Error,
+                    "missing",
+                    listed_at.clone(),
+                    title,
+                    Some("type"),
+                    message,
+                );
                 None
             }
         }
@@ -197,7 +299,14 @@ impl Reader<'_> {
         for sink in &mut graph.sinks {
             if sink.edges.len() > 1 {
                 let message = format!("a sink reads one channel, found \"{}\"", sink.edges.join(" "));
-                self.note(Severity::Error, "bad-value", sink.place.clone(), format!("sink {}", sink.name), Some("channel"), message);
+                self.note(
+                    Severity::Error,
+                    "bad-value",
+                    sink.place.clone(),
+                    format!("sink {}", sink.name),
+                    Some("channel"),
+                    message,
+                );
             }
             self.check_edge("sink", "channel", sink, &channels);
         }
@@ -207,7 +316,14 @@ impl Reader<'_> {
             for sink in &group.edges {
                 if grouped.contains(sink) {
                     let message = format!("{sink} is in another group already");
-                    self.note(Severity::Error, "sink-in-two-groups", group.place.clone(), format!("sink group {}", group.name), Some("sinks"), message);
+                    self.note(
+                        Severity::Error,
+                        "sink-in-two-groups",
+                        group.place.clone(),
+                        format!("sink group {}", group.name),
+                        Some("sinks"),
+                        message,
+                    );
                 }
             }
             grouped.extend(group.edges.iter().cloned());
@@ -221,7 +337,14 @@ impl Reader<'_> {
                 (false, true) => "no source writes to it",
                 (true, true) => continue,
             };
-            self.note(Severity::Warning, "unconnected", channel.place.clone(), format!("channel {}", channel.name), None, message.to_owned());
+            self.note(
+                Severity::Warning,
+                "unconnected",
+                channel.place.clone(),
+                format!("channel {}", channel.name),
+                None,
+                message.to_owned(),
+            );
         }
         graph.channels.retain(|c| {
             let uses = |list: &[Component]| list.iter().any(|x| x.edges.contains(&c.name));
@@ -240,8 +363,18 @@ impl Reader<'_> {
             let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
             let last = component.edges.is_empty() && had > 0;
             let severity = if last { Severity::Error } else { Severity::Warning };
-            let message = format!("\"{edge}\" does not exist; there are: {}{hint}", or_none(&known.join(", ")));
-            self.note(severity, "unknown-name", component.place.clone(), format!("{word} {}", component.name), Some(property), message);
+            let message = format!(
+                "\"{edge}\" does not exist; there are: {}{hint}",
+                or_none(&known.join(", "))
+            );
+            self.note(
+                severity,
+                "unknown-name",
+                component.place.clone(),
+                format!("{word} {}", component.name),
+                Some(property),
+                message,
+            );
         }
     }
 
@@ -253,7 +386,14 @@ impl Reader<'_> {
         } else {
             return;
         };
-        self.note(Severity::Error, "empty-agent", self.file.clone(), self.agent_title(), None, nothing.to_owned());
+        self.note(
+            Severity::Error,
+            "empty-agent",
+            self.file.clone(),
+            self.agent_title(),
+            None,
+            nothing.to_owned(),
+        );
     }
 }
 
@@ -267,12 +407,26 @@ mod tests {
     use std::path::Path;
 
     fn check(text: &str) -> (Graph, String) {
-        let place = |line| Place { file: Path::new("f").into(), line };
+        let place = |line| Place {
+            file: Path::new("f").into(),
+            line,
+        };
         let entry = |(n, line): (usize, &str)| {
             let (key, value) = line.split_once('=').unwrap();
-            (key.trim().to_owned(), Entry { value: value.trim().to_owned(), place: place(n + 1) })
+            (
+                key.trim().to_owned(),
+                Entry {
+                    value: value.trim().to_owned(),
+                    place: place(n + 1),
+                },
+            )
         };
-        let properties = text.lines().enumerate().filter(|(_, l)| l.contains('=')).map(entry).collect();
+        let properties = text
+            .lines()
+            .enumerate()
+            .filter(|(_, l)| l.contains('='))
+            .map(entry)
+            .collect();
         let (graph, findings) = read(&properties, "a1", &place(0));
         (graph, findings.iter().map(|f| format!("{f}\n")).collect())
     }
@@ -306,18 +460,32 @@ mod tests {
 
     #[test]
     fn an_agent_that_is_not_there_lists_those_that_are() {
-        let place = Place { file: Path::new("f").into(), line: 0 };
-        let entry = Entry { value: "c1".into(), place: place.clone() };
+        let place = Place {
+            file: Path::new("f").into(),
+            line: 0,
+        };
+        let entry = Entry {
+            value: "c1".into(),
+            place: place.clone(),
+        };
         let properties = [("agent.channels".to_owned(), entry)].into_iter().collect();
         let (_, findings) = read(&properties, "a1", &place);
         let text = findings[0].to_string();
-        assert!(text.contains("agent a1: no configuration for this name; the file configures: agent"), "{text}");
+        assert!(
+            text.contains("agent a1: no configuration for this name; the file configures: agent"),
+            "{text}"
+        );
     }
 
     #[test]
     fn names_listed_twice_count_once_and_unused_channels_are_left_out() {
-        let (graph, findings) = check(&format!("{GOOD}a1.sinks = k1 k1\na1.channels = c1 c2\na1.channels.c2.type = memory\n"));
+        let (graph, findings) = check(&format!(
+            "{GOOD}a1.sinks = k1 k1\na1.channels = c1 c2\na1.channels.c2.type = memory\n"
+        ));
         assert_eq!((graph.sinks.len(), graph.channels.len()), (1, 1));
-        assert!(findings.contains("channel c2: no source and no sink uses it"), "{findings}");
+        assert!(
+            findings.contains("channel c2: no source and no sink uses it"),
+            "{findings}"
+        );
     }
 }

@@ -46,21 +46,30 @@ pub fn plan(graph: Graph) -> Plan {
     let mut pipelines: Vec<(BTreeSet<String>, Pipeline)> = Vec::new();
     // Each component joins all pipelines that hold one of its channels into one.
     for channel in &graph.channels {
-        let pipeline = Pipeline { channels: vec![channel.clone()], ..Pipeline::default() };
+        let pipeline = Pipeline {
+            channels: vec![channel.clone()],
+            ..Pipeline::default()
+        };
         pipelines.push((BTreeSet::from([channel.name.clone()]), pipeline));
     }
     for source in graph.sources {
         join(&mut pipelines, &source.edges, |p| p.sources.push(source.clone()));
     }
     for processor in processors {
-        let members: Vec<&Component> = graph.sinks.iter().filter(|s| processor.sinks.contains(&s.name)).collect();
+        let members: Vec<&Component> = graph
+            .sinks
+            .iter()
+            .filter(|s| processor.sinks.contains(&s.name))
+            .collect();
         let channels: Vec<String> = members.iter().flat_map(|s| s.edges.clone()).collect();
         join(&mut pipelines, &channels, |p| {
             p.sinks.extend(members.iter().map(|s| (*s).clone()));
             p.processors.push(processor.clone());
         });
     }
-    Plan { pipelines: pipelines.into_iter().map(|(_, p)| p).collect() }
+    Plan {
+        pipelines: pipelines.into_iter().map(|(_, p)| p).collect(),
+    }
 }
 
 fn processors(graph: &Graph) -> Vec<Processor> {
@@ -71,18 +80,32 @@ fn processors(graph: &Graph) -> Vec<Processor> {
         java::sort_in_hash_order(&mut sinks, |s| s);
         grouped.extend(sinks.iter().cloned());
         if !sinks.is_empty() {
-            all.push(Processor { name: group.name.clone(), group: Some(group.clone()), sinks });
+            all.push(Processor {
+                name: group.name.clone(),
+                group: Some(group.clone()),
+                sinks,
+            });
         }
     }
     for sink in graph.sinks.iter().filter(|s| !grouped.contains(&s.name)) {
-        all.push(Processor { name: sink.name.clone(), group: None, sinks: vec![sink.name.clone()] });
+        all.push(Processor {
+            name: sink.name.clone(),
+            group: None,
+            sinks: vec![sink.name.clone()],
+        });
     }
     all
 }
 
-fn join(pipelines: &mut Vec<(BTreeSet<String>, Pipeline)>, channels: &[String], add: impl FnOnce(&mut Pipeline)) {
+fn join(
+    pipelines: &mut Vec<(BTreeSet<String>, Pipeline)>,
+    channels: &[String],
+    add: impl FnOnce(&mut Pipeline),
+) {
     let touched = |(names, _): &(BTreeSet<String>, Pipeline)| channels.iter().any(|c| names.contains(c));
-    let Some(first) = pipelines.iter().position(touched) else { return };
+    let Some(first) = pipelines.iter().position(touched) else {
+        return;
+    };
     while let Some(other) = pipelines.iter().skip(first + 1).position(touched) {
         let (names, pipeline) = pipelines.remove(first + 1 + other);
         let (all, into) = &mut pipelines[first];
@@ -111,8 +134,16 @@ impl fmt::Display for Plan {
                 writeln!(f, " <- {}", sink.edges.join(" "))?;
             }
             for processor in &pipeline.processors {
-                let kind = processor.group.as_ref().map_or("default", |g| g.type_name.as_str());
-                writeln!(f, "  processor {} ({kind}) -> {}", processor.name, processor.sinks.join(" "))?;
+                let kind = processor
+                    .group
+                    .as_ref()
+                    .map_or("default", |g| g.type_name.as_str());
+                writeln!(
+                    f,
+                    "  processor {} ({kind}) -> {}",
+                    processor.name,
+                    processor.sinks.join(" ")
+                )?;
             }
             for source in &pipeline.sources {
                 component(f, "source", source)?;
@@ -131,12 +162,26 @@ mod tests {
     use std::path::Path;
 
     fn plan_of(text: &str) -> String {
-        let place = Place { file: Path::new("f").into(), line: 1 };
+        let place = Place {
+            file: Path::new("f").into(),
+            line: 1,
+        };
         let entry = |line: &str| {
             let (key, value) = line.split_once('=').unwrap();
-            (format!("a.{}", key.trim()), Entry { value: value.trim().to_owned(), place: place.clone() })
+            (
+                format!("a.{}", key.trim()),
+                Entry {
+                    value: value.trim().to_owned(),
+                    place: place.clone(),
+                },
+            )
         };
-        let properties = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(entry).collect();
+        let properties = text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .map(entry)
+            .collect();
         let (graph, findings) = graph::read(&properties, "a", &place);
         assert_eq!(findings, []);
         plan(graph).to_string()
@@ -189,8 +234,14 @@ mod tests {
              sinks.secondary.type = null
              sinks.secondary.channel = c3",
         );
-        assert!(plan.starts_with("pipeline c1\n  channel c1 (memory)\n  channel c2 (memory)\n  channel c3"), "{plan}");
-        assert!(plan.contains("processor g1 (failover) -> secondary primary"), "{plan}");
+        assert!(
+            plan.starts_with("pipeline c1\n  channel c1 (memory)\n  channel c2 (memory)\n  channel c3"),
+            "{plan}"
+        );
+        assert!(
+            plan.contains("processor g1 (failover) -> secondary primary"),
+            "{plan}"
+        );
         assert_eq!(plan.matches("pipeline").count(), 1);
     }
 }

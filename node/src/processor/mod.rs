@@ -1,0 +1,9 @@
+//! Sink processors: one file each, and the list of them.
+
+pub mod default;
+
+use crate::component::processor::DynProcessor;
+use crate::component::registry::Type;
+
+/// The processor types of this version.
+pub const ALL: &[Type<Box<dyn DynProcessor>>] = &[default::TYPE];

@@ -1,0 +1,9 @@
+//! Channel selectors: one file each, and the list of them. A selector reads the keys below `selector.`.
+
+pub mod replicating;
+
+use crate::component::registry::Type;
+use crate::component::selector::Selector;
+
+/// The selector types of this version.
+pub const ALL: &[Type<Box<dyn Selector>>] = &[replicating::TYPE];

@@ -1,0 +1,12 @@
+//! Sources: one file each, and the list of them.
+
+pub mod avro;
+pub mod embedded;
+pub mod exec;
+pub mod seq;
+
+use crate::component::registry::Type;
+use crate::component::source::DynSource;
+
+/// The source types of this version.
+pub const ALL: &[Type<Box<dyn DynSource>>] = &[avro::TYPE, exec::TYPE, seq::TYPE];
