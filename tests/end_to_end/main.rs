@@ -1,0 +1,34 @@
+//! Whole flows through real nodes: processes, files, sockets and signals, as an operator meets them.
+//!
+//! | file                    | what is shown                                                                |
+//! |-------------------------|------------------------------------------------------------------------------|
+//! | `tail_to_logger.rs`     | a growing file, line by line, into the log                                   |
+//! | `two_agents.rs`         | from one node to the next, which may come later                              |
+//! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
+//! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
+//! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
+//! | `published_examples.rs` | the folders of `examples/`, started as their READMEs say                     |
+//!
+//! Every test has its own ports and its own folder, so all of them run at once. Events carry their number, and the
+//! ledger of the harness says what became of each.
+
+mod avro_source;
+mod lifecycle;
+mod published_examples;
+mod tail_to_logger;
+mod three_agents;
+mod two_agents;
+
+use tests::ledger::Ledger;
+use tests::logger::Logged;
+
+/// Fails unless these are the bodies `<prefix>1` to `<prefix><count>`, each once and in order.
+#[track_caller]
+fn assert_numbered(events: &[Logged], prefix: &str, count: u64) {
+    let mut ledger = Ledger::new();
+    ledger.sent("r1", 1..=count);
+    for event in events {
+        ledger.saw_text("r1", prefix, &event.text());
+    }
+    ledger.assert_once_and_in_order();
+}
