@@ -2,6 +2,7 @@
 
 use crate::drive::Outcome;
 use crate::ledger::Verdict;
+use crate::raw::Raw;
 use crate::subject::Started;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -9,8 +10,8 @@ use std::time::Duration;
 /// What a machine can do next to what the subject did.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reference {
-    /// Bytes per second of raw loopback TCP.
-    pub raw_bytes_per_second: f64,
+    /// Raw loopback TCP.
+    pub raw: Raw,
     /// Events per second of the same driver against a server that only answers.
     pub swallow_events_per_second: f64,
 }
@@ -59,8 +60,18 @@ impl Report {
         cpu.as_secs_f64() * 1e6 / self.outcome.events.max(1) as f64
     }
 
+    /// Bytes on the wire for each event.
+    fn event_size(&self) -> f64 {
+        (self.outcome.calls.max(1) as f64 * self.outcome.frame_size as f64)
+            / self.outcome.events.max(1) as f64
+    }
+
+    fn raw_cpu_us(&self, reference: &Reference) -> f64 {
+        reference.raw.cpu_per_byte * self.event_size() * 1e6
+    }
+
     fn raw_ratio(&self, reference: &Reference) -> f64 {
-        self.outcome.bytes_per_second() / reference.raw_bytes_per_second.max(1.0)
+        self.outcome.bytes_per_second() / reference.raw.bytes_per_second.max(1.0)
     }
 
     fn swallow_ratio(&self, reference: &Reference) -> f64 {
@@ -98,7 +109,9 @@ impl Report {
         }
         if let Some(reference) = &self.reference {
             value["reference"] = json!({
-                "raw_bytes_per_second": reference.raw_bytes_per_second,
+                "raw_bytes_per_second": reference.raw.bytes_per_second,
+                "raw_bytes_per_second_min": reference.raw.bytes_per_second_min,
+                "raw_cpu_us_per_event": self.raw_cpu_us(reference),
                 "ratio_to_raw": self.raw_ratio(reference),
                 "swallow_events_per_second": reference.swallow_events_per_second,
                 "ratio_to_swallow": self.swallow_ratio(reference),
@@ -153,13 +166,19 @@ impl Report {
             lines.push(("peak RSS MiB", format!("{:.1}", subject.peak_kib as f64 / 1024.0)));
         }
         if let Some(reference) = &self.reference {
-            let raw_events = reference.raw_bytes_per_second * outcome.events as f64
-                / (outcome.calls.max(1) as f64 * outcome.frame_size.max(1) as f64);
             lines.push((
                 "raw TCP MB/s",
-                format!("{:.1}", reference.raw_bytes_per_second / 1e6),
+                format!("{:.1}", reference.raw.bytes_per_second / 1e6),
             ));
-            lines.push(("raw TCP events/s", grouped(raw_events)));
+            lines.push((
+                "  slowest slice MB/s",
+                format!("{:.1}", reference.raw.bytes_per_second_min / 1e6),
+            ));
+            lines.push((
+                "  events/s",
+                grouped(reference.raw.bytes_per_second / self.event_size()),
+            ));
+            lines.push(("  CPU µs/event", format!("{:.3}", self.raw_cpu_us(reference))));
             lines.push(("ratio to raw TCP", format!("{:.3}", self.raw_ratio(reference))));
             lines.push(("swallow events/s", grouped(reference.swallow_events_per_second)));
             lines.push((

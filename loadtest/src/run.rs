@@ -141,7 +141,7 @@ fn reference(plan: &Plan) -> Result<Reference> {
     };
     let outcome = drive(&plan, "reference", |_| Ok(()))?;
     Ok(Reference {
-        raw_bytes_per_second: raw::bytes_per_second(outcome.frame_size, REFERENCE_TIME)?,
+        raw: raw::measure(REFERENCE_TIME)?,
         swallow_events_per_second: outcome.events_per_second(),
     })
 }
