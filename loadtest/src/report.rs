@@ -23,6 +23,8 @@ pub struct SubjectFigures {
     pub started: Started,
     /// CPU of all agents in the measured window.
     pub cpu: Duration,
+    /// CPU in the window of everything that is neither subject nor this program.
+    pub other_cpu: Duration,
     /// Peak resident memory of all agents, in KiB.
     pub peak_kib: u64,
 }
@@ -103,6 +105,7 @@ impl Report {
                 "listening_ms": subject.started.listening.as_secs_f64() * 1e3,
                 "cpu_us_per_event": self.per_event_us(subject.cpu),
                 "cores": subject.cpu.as_secs_f64() / outcome.elapsed.as_secs_f64(),
+                "other_cores": subject.other_cpu.as_secs_f64() / outcome.elapsed.as_secs_f64(),
                 "idle_rss_kib": subject.started.idle_kib,
                 "peak_rss_kib": subject.peak_kib,
             });
@@ -155,6 +158,8 @@ impl Report {
                 format!("{:.3}", self.per_event_us(subject.cpu)),
             ));
             lines.push(("subject cores used", format!("{cores:.2}")));
+            let others = subject.other_cpu.as_secs_f64() / outcome.elapsed.as_secs_f64();
+            lines.push(("other cores busy", format!("{others:.2}")));
             lines.push((
                 "start to listening ms",
                 format!("{:.1}", subject.started.listening.as_secs_f64() * 1e3),

@@ -86,9 +86,12 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
 
     let mut subject_cpu = Window::default();
     let mut driver_cpu = Window::default();
+    let (mut host_cpu, mut own_cpu) = (Window::default(), Window::default());
     let outcome = drive(&plan, &case.name, |moment| {
         subject_cpu.note(moment, subject.cpu()?);
         driver_cpu.note(moment, usage::cpu_of_own_threads(drive::THREAD_NAME)?);
+        host_cpu.note(moment, usage::cpu_of_host()?);
+        own_cpu.note(moment, usage::cpu_of_process(std::process::id())?);
         Ok(())
     })
     .with_context(|| subject.diagnosis())?;
@@ -98,6 +101,9 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
         std::thread::sleep(AFTERMATH);
         collector.verdict(Some(&outcome.sent))
     });
+    let other_cpu = host_cpu
+        .length()
+        .saturating_sub(subject_cpu.length() + own_cpu.length());
     let peak_kib = subject.peak_kib()?;
     subject.stop()?;
     Ok(Report {
@@ -107,6 +113,7 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
         subject: Some(SubjectFigures {
             started,
             cpu: subject_cpu.length(),
+            other_cpu,
             peak_kib,
         }),
         reference: Some(reference),

@@ -28,6 +28,28 @@ pub fn cpu_of_own_threads(prefix: &str) -> Result<Duration> {
     Ok(sum)
 }
 
+/// Time in which the host's cores were busy, whoever kept them so.
+///
+/// # Errors
+/// When `/proc/stat` is not as documented.
+pub fn cpu_of_host() -> Result<Duration> {
+    let text = std::fs::read_to_string("/proc/stat")?;
+    busy_ticks(&text)
+        .map(from_ticks)
+        .ok_or_else(|| anyhow!("/proc/stat: not as documented"))
+}
+
+/// First line: `cpu user nice system idle iowait irq softirq steal …`.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.split_ascii_whitespace().skip(1).take(8);
+    let fields = fields.map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+    Some(fields.iter().sum::<u64>() - fields.get(3)? - fields.get(4)?)
+}
+
+fn from_ticks(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
 fn cpu_in(stat: &Path) -> Result<Duration> {
     let text = std::fs::read_to_string(stat).with_context(|| stat.display().to_string())?;
     let ticks = cpu_ticks(&text).ok_or_else(|| anyhow!("{}: not as documented", stat.display()))?;
@@ -91,6 +113,15 @@ mod tests {
         let stat = "42 (a b) c) S 1 42 42 0 -1 4194560 9 0 0 0 120 30 0 0 20 0 1 0 5";
         assert_eq!(cpu_ticks(stat), Some(150));
         assert_eq!(cpu_ticks("42 (x) S 1"), None);
+    }
+
+    #[test]
+    fn idle_and_waiting_are_not_busy() {
+        assert_eq!(
+            busy_ticks("cpu  1 2 4 1000 2000 8 16 32 64 0\ncpu0 …"),
+            Some(1 + 2 + 4 + 8 + 16 + 32)
+        );
+        assert_eq!(busy_ticks("cpu 1 2"), None);
     }
 
     #[test]
