@@ -24,8 +24,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const PANICS: u64 = 300;
-/// Stages that wait for a panic at the same time.
-const ARMED: usize = 4;
+/// Stages of the load that wait for a panic at the same time, and stages of a start: these only come after a
+/// panic elsewhere, so they must not be all that is armed.
+const ARMED: usize = 3;
+const ARMED_STARTS: usize = 2;
+const STARTS: [Stage; 4] = [
+    Stage::ChannelStart,
+    Stage::SinkStart,
+    Stage::ProcessorStart,
+    Stage::SourceStart,
+];
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -33,48 +41,70 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Throws panics and moves the clock.
 struct Saboteur {
-    armed: Mutex<(Vec<Stage>, SmallRng)>,
-    thrown: AtomicU64,
-    by_stage: Mutex<BTreeMap<String, u64>>,
+    state: Mutex<Armed>,
+    thrown: Arc<AtomicU64>,
+}
+
+struct Armed {
+    stages: Vec<Stage>,
+    rng: SmallRng,
+    /// How often each stage has been struck.
+    by_stage: BTreeMap<String, u64>,
 }
 
 impl Saboteur {
     fn new(seed: u64) -> Arc<Self> {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let armed = (0..ARMED).map(|_| any_stage(&mut rng)).collect();
+        let rng = SmallRng::seed_from_u64(seed);
+        let mut state = Armed {
+            stages: Vec::new(),
+            rng,
+            by_stage: BTreeMap::new(),
+        };
+        for place in 0..ARMED + ARMED_STARTS {
+            let stage = state.rarest(place);
+            state.stages.push(stage);
+        }
         Arc::new(Self {
-            armed: Mutex::new((armed, rng)),
-            thrown: AtomicU64::new(0),
-            by_stage: Mutex::default(),
+            state: Mutex::new(state),
+            thrown: Arc::default(),
         })
     }
 
     fn point(&self, stage: Stage, name: &str) {
-        let mut armed = lock(&self.armed);
-        let (stages, rng) = &mut *armed;
-        let Some(at) = stages.iter().position(|s| *s == stage) else {
+        let mut state = lock(&self.state);
+        let Some(at) = state.stages.iter().position(|s| *s == stage) else {
             return;
         };
         // Not at the first opportunity: so that the panic strikes somewhere in the load.
-        if rng.random_range(0..4) != 0 || self.thrown.load(Relaxed) >= PANICS {
+        if state.rng.random_range(0..4) != 0 || self.thrown.load(Relaxed) >= PANICS {
             return;
         }
-        stages[at] = any_stage(rng);
-        drop(armed);
+        *state.by_stage.entry(format!("{stage:?}")).or_default() += 1;
+        state.stages[at] = state.rarest(at);
+        drop(state);
         self.thrown.fetch_add(1, Relaxed);
-        *lock(&self.by_stage).entry(format!("{stage:?}")).or_default() += 1;
         panic!("on purpose: {stage:?} of {name}");
     }
 }
 
-fn any_stage(rng: &mut SmallRng) -> Stage {
-    Stage::ALL[rng.random_range(0..Stage::ALL.len())]
+impl Armed {
+    /// One of the stages that have been struck least, so that none is left out by chance.
+    fn rarest(&mut self, place: usize) -> Stage {
+        let struck = |stage: &Stage| self.by_stage.get(&format!("{stage:?}")).copied().unwrap_or(0);
+        let fitting = Stage::ALL
+            .into_iter()
+            .filter(|s| STARTS.contains(s) == (place >= ARMED));
+        let mut all: Vec<Stage> = fitting.filter(|s| !self.stages.contains(s)).collect();
+        let least = all.iter().map(struck).min().unwrap_or(0);
+        all.retain(|stage| struck(stage) == least);
+        all[self.rng.random_range(0..all.len())]
+    }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct FastClock {
     system: SystemClock,
-    ahead: Arc<AtomicU64>,
+    panics: Arc<AtomicU64>,
 }
 
 impl Clock for FastClock {
@@ -83,7 +113,7 @@ impl Clock for FastClock {
     }
 
     fn now(&self) -> cluster::time::Time {
-        self.system.now() + Duration::from_secs(61 * self.ahead.load(Relaxed))
+        self.system.now() + Duration::from_secs(61 * self.panics.load(Relaxed))
     }
 }
 
@@ -203,10 +233,15 @@ fn start(seed: u64, saboteur: &Arc<Saboteur>, clock: FastClock) -> Load {
     }
 }
 
-fn wait_until(what: &str, limit: Duration, mut reached: impl FnMut() -> bool) {
+fn wait_until(what: &str, limit: Duration, node: &Node, mut reached: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !reached() {
-        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
+        let stuck = || node.board().not_ready().join("; ");
+        assert!(
+            begin.elapsed() < limit,
+            "not within {limit:?}: {what}; not ready: {}",
+            stuck()
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -225,23 +260,23 @@ fn three_hundred_panics_lose_nothing_and_repeat_nothing_that_was_committed() {
         }
     }));
     let saboteur = Saboteur::new(seed);
-    let clock = FastClock::default();
-    let ahead = clock.ahead.clone();
+    let clock = FastClock {
+        system: SystemClock::default(),
+        panics: saboteur.thrown.clone(),
+    };
     let load = start(seed, &saboteur, clock);
-    wait_until("300 panics", Duration::from_secs(240), || {
-        let thrown = saboteur.thrown.load(Relaxed);
-        ahead.store(thrown, Relaxed);
-        thrown >= PANICS
+    wait_until("300 panics", Duration::from_secs(240), &load.node, || {
+        saboteur.thrown.load(Relaxed) >= PANICS
     });
     // Under load again, without faults: everything has come back.
     let before = lock(&load.produced).next;
-    wait_until("the load goes on", Duration::from_secs(60), || {
+    wait_until("the load goes on", Duration::from_secs(60), &load.node, || {
         lock(&load.produced).next > before + 1_000
     });
     load.node.stop();
     assert_eq!(load.node.wait(), Outcome::Stopped { left: 0 });
 
-    let by_stage = lock(&saboteur.by_stage).clone();
+    let by_stage = lock(&saboteur.state).by_stage.clone();
     println!("panics by stage: {by_stage:?}");
     assert_eq!(by_stage.len(), Stage::ALL.len(), "every stage was struck");
     let (produced, committed) = (lock(&load.produced), lock(&load.committed));

@@ -25,8 +25,9 @@ pub trait Turn: Send + Sync {
     /// The sink's name.
     fn name(&self) -> &str;
 
-    /// Takes (waiting up to `wait` when nothing is there) and delivers one lease.
-    fn turn(&self, wait: Duration) -> BoxFuture<'_, Result<Round, RunError>>;
+    /// Takes (waiting up to `wait` when nothing is there) and delivers one lease; then goes on, lease after lease,
+    /// until `slice` is over, nothing is there any more, or one fails.
+    fn turn(&self, wait: Duration, slice: Duration) -> BoxFuture<'_, Result<Round, RunError>>;
 }
 
 /// A sink as its processor sees it.
@@ -52,7 +53,13 @@ impl SinkHandle {
 
     /// One turn; waits up to `wait` when nothing is there.
     pub async fn turn(&self, wait: Duration) -> Result<Round, RunError> {
-        self.0.turn(wait).await
+        self.0.turn(wait, Duration::ZERO).await
+    }
+
+    /// Turn after turn for a while: for a processor that would not choose another sink in the meantime, so that
+    /// single events need not go to and fro between two tasks.
+    pub async fn turns(&self, wait: Duration, slice: Duration) -> Result<Round, RunError> {
+        self.0.turn(wait, slice).await
     }
 }
 

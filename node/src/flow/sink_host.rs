@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 struct Request {
     wait: Duration,
+    slice: Duration,
     reply: oneshot::Sender<Result<Round, RunError>>,
 }
 
@@ -39,7 +40,7 @@ impl SinkPort {
         })
     }
 
-    async fn send_turn(&self, wait: Duration) -> Result<Round, RunError> {
+    async fn send_turn(&self, wait: Duration, slice: Duration) -> Result<Round, RunError> {
         let mut tasks = self.task.subscribe();
         let attached = async {
             tasks
@@ -52,7 +53,9 @@ impl SinkPort {
         let away = || RunError::retry(format!("sink {} is not running", self.name));
         let task = task.ok_or_else(away)?;
         let (reply, answer) = oneshot::channel();
-        task.send(Request { wait, reply }).await.map_err(|_| away())?;
+        task.send(Request { wait, slice, reply })
+            .await
+            .map_err(|_| away())?;
         answer
             .await
             .map_err(|_| RunError::retry(format!("sink {} ended during its turn", self.name)))?
@@ -64,8 +67,8 @@ impl Turn for SinkPort {
         &self.name
     }
 
-    fn turn(&self, wait: Duration) -> BoxFuture<'_, Result<Round, RunError>> {
-        Box::pin(self.send_turn(wait))
+    fn turn(&self, wait: Duration, slice: Duration) -> BoxFuture<'_, Result<Round, RunError>> {
+        Box::pin(self.send_turn(wait, slice))
     }
 }
 
@@ -153,10 +156,10 @@ impl Worker {
                 () = shutdown.requested() => break,
                 request = turns.recv() => request,
             };
-            let Some(Request { wait, reply }) = request else {
+            let Some(Request { wait, slice, reply }) = request else {
                 break;
             };
-            let result = self.turn(wait).await;
+            let result = self.turns(wait, slice).await;
             let fatal = match &result {
                 Err(error) => matches!(error.kind(), Kind::Bug | Kind::Reconfigure),
                 Ok(_) => false,
@@ -169,6 +172,17 @@ impl Worker {
         }
         self.sink.stop(&self.ctx).await;
         Ok(())
+    }
+
+    async fn turns(&mut self, wait: Duration, slice: Duration) -> Result<Round, RunError> {
+        let begin = self.ctx.clock.now();
+        loop {
+            let round = self.turn(wait).await?;
+            let over = round == Round::Empty || self.ctx.clock.now() - begin >= slice;
+            if over || self.ctx.shutdown.is_requested() {
+                return Ok(round);
+            }
+        }
     }
 
     async fn turn(&mut self, wait: Duration) -> Result<Round, RunError> {

@@ -15,7 +15,16 @@ pub const TYPE: Type<Box<dyn DynProcessor>> = Type {
     alias: "default",
     classes: &["org.apache.flume.sink.DefaultSinkProcessor"],
     in_flume_metrics: false,
-    build: |keys, _| Ok(Box::new(Config::read(keys).build()?)),
+    build: |keys, ctx| {
+        let sinks = ctx.channels.len();
+        if sinks != 1 {
+            keys.wrong(
+                "sinks",
+                &format!("a default processor has exactly one sink, found {sinks}"),
+            );
+        }
+        Ok(Box::new(Config::read(keys).build()?))
+    },
 };
 
 /// Settings; there are none.
@@ -41,7 +50,7 @@ pub struct OneSink;
 impl Processor for OneSink {
     async fn process(&mut self, ctx: &ProcessorContext) -> Result<Round, RunError> {
         match ctx.sinks.first() {
-            Some(sink) => sink.turn(SinkContext::IDLE).await,
+            Some(sink) => sink.turns(SinkContext::IDLE, SinkContext::IDLE).await,
             None => Err(RunError::bug("default processor: its group has no sink")),
         }
     }
@@ -63,7 +72,7 @@ mod tests {
             "k1"
         }
 
-        fn turn(&self, _: Duration) -> BoxFuture<'_, Result<Round, RunError>> {
+        fn turn(&self, _: Duration, _: Duration) -> BoxFuture<'_, Result<Round, RunError>> {
             Box::pin(std::future::ready((self.0)()))
         }
     }

@@ -252,7 +252,7 @@ impl Drop for OpenGauge {
 /// One connection over any transport.
 struct Connection<S> {
     stream: S,
-    ctx: SourceContext,
+    ctx: Arc<SourceContext>,
     shared: Arc<Shared>,
     frames: FrameDecoder,
     rpc: ServerConnection,
@@ -273,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         Self {
             stream,
-            ctx,
+            ctx: Arc::new(ctx),
             frames: FrameDecoder::new(FrameLimits {
                 max_frame_bytes,
                 ..FrameLimits::default()
@@ -319,7 +319,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             batch,
             reply,
         } = call;
-        let counters = self.ctx.counters.clone();
+        let ctx = self.ctx.clone();
+        let counters = &ctx.counters;
         let events = batch.len() as u64;
         counters.received.add(events);
         let (calls_received, calls_accepted) = match message {
@@ -352,7 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Puts a batch; when that must wait, earlier answers leave first.
     async fn put(&mut self, batch: proto::event::Batch) -> Result<Result<(), ChannelError>, Closed> {
-        let ctx = self.ctx.clone();
+        let ctx = self.ctx.clone(); // so that `self` is free to flush meanwhile
         let mut put = Box::pin(ctx.put(batch));
         if let Poll::Ready(stored) = poll!(put.as_mut()) {
             return Ok(stored);

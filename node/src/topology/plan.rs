@@ -158,7 +158,7 @@ impl fmt::Display for Plan {
 mod tests {
     use super::super::graph;
     use super::*;
-    use crate::component::keys::{Entry, Place};
+    use crate::component::keys::{Entry, Place, Severity};
     use std::path::Path;
 
     fn plan_of(text: &str) -> String {
@@ -183,7 +183,7 @@ mod tests {
             .map(entry)
             .collect();
         let (graph, findings) = graph::read(&properties, "a", &place);
-        assert_eq!(findings, []);
+        assert!(!findings.iter().any(|f| f.severity == Severity::Error), "{findings:?}");
         plan(graph).to_string()
     }
 
