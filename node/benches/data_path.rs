@@ -18,10 +18,10 @@
 //! the sink keeps up. The latency is that of one put, from before the call until the channel has accepted
 //! the batch; the way to the sink counts only in that a full channel makes the callers wait.
 //!
-//! tidy: long file, because it is one experiment, read from top to bottom, with both ways side by side.
-//!
 //! Then both suffer a panic in the middle of a call, and the program asserts what is left: *lost* are
 //! events that were acknowledged before, *refused* those whose putter got an error.
+
+// tidy: long file, because it is one experiment, read from top to bottom, with both ways side by side.
 
 use std::collections::VecDeque;
 use std::panic::{panic_any, set_hook, take_hook};

@@ -8,6 +8,8 @@
 //! The node's clock runs ahead by a minute at every panic, so that restart intensity (5 in 60 s), which has tests
 //! of its own, does not park what crashes on purpose. Replay: `MILLRACE_SEED=<seed> cargo test -p node --test panics`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use node::component::channel::{Lease, Want};
 use node::component::context::{Clock, SystemClock};
 use node::component::error::RunError;

@@ -10,6 +10,7 @@ use crate::tree::{Sin, Tree};
 pub const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
+    &["builder"],
     &["config"],
     &["topology"],
     &["supervise"],

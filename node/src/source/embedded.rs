@@ -7,11 +7,25 @@
 //! Source: `flume/runtime.md` 11.1 (EmbeddedAgent's put and putAll).
 
 use crate::component::channel::ChannelError;
-use crate::component::error::RunError;
-use crate::component::source::{Source, SourceContext};
+use crate::component::error::{BuildError, RunError};
+use crate::component::registry::Type;
+use crate::component::source::{DynSource, Source, SourceContext};
 use proto::event::{Batch, BatchBuilder, Event, EventError, EventLimits};
 use std::sync::{Arc, PoisonError, RwLock};
 use thiserror::Error as ThisError;
+
+/// How the list names it. Only a program can build one: it registers its own end under this name with
+/// `Node::builder().source("embedded", …)`, which takes the place of this.
+pub const TYPE: Type<Box<dyn DynSource>> = Type {
+    alias: "embedded",
+    classes: &["org.apache.flume.agent.embedded.EmbeddedSource"],
+    in_flume_metrics: true,
+    build: |_, _| {
+        Err(BuildError(
+            "runs only in a program that registers its own end of it".to_owned(),
+        ))
+    },
+};
 
 /// Why an event was not taken.
 #[derive(Debug, ThisError)]

@@ -183,7 +183,10 @@ mod tests {
             .map(entry)
             .collect();
         let (graph, findings) = graph::read(&properties, "a", &place);
-        assert!(!findings.iter().any(|f| f.severity == Severity::Error), "{findings:?}");
+        assert!(
+            !findings.iter().any(|f| f.severity == Severity::Error),
+            "{findings:?}"
+        );
         plan(graph).to_string()
     }
 
