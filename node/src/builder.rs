@@ -379,27 +379,15 @@ fn control(
         let endpoints = endpoints
             .into_iter()
             .map(|recipe| ChildSpec::leaf(recipe.title.clone(), 0, move || task_host(&recipe)));
-        let platform = SupervisorRecipe {
-            title: "platform".to_owned(),
-            strategy: Strategy::RestForOne,
-            children: endpoints.collect(),
-            env: env.clone(),
-        };
-        let flows = SupervisorRecipe {
-            title: "pipelines".to_owned(),
-            strategy: Strategy::OneForOne,
-            children: pipelines.into_iter().map(SupervisorPlan::into_child).collect(),
-            env: env.clone(),
-        };
-        let root = SupervisorRecipe {
-            title: "node".to_owned(),
-            strategy: Strategy::OneForOne,
-            children: vec![
-                ChildSpec::supervisor("platform", 0, move || supervisor(&platform)),
-                ChildSpec::supervisor("pipelines", 1, move || supervisor(&flows)),
-            ],
-            env,
-        };
+        let platform =
+            SupervisorRecipe::new("platform", Strategy::RestForOne, endpoints.collect(), env.clone());
+        let pipelines = pipelines.into_iter().map(SupervisorPlan::into_child).collect();
+        let flows = SupervisorRecipe::new("pipelines", Strategy::OneForOne, pipelines, env.clone());
+        let below = vec![
+            ChildSpec::supervisor("platform", 0, move || supervisor(&platform)),
+            ChildSpec::supervisor("pipelines", 1, move || supervisor(&flows)),
+        ];
+        let root = SupervisorRecipe::new("node", Strategy::OneForOne, below, env);
         supervise_root(&root, &state.stop).await
     });
     let outcome = match exit {

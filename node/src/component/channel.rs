@@ -19,6 +19,8 @@
 use super::BoxFuture;
 use super::counters::ChannelCounters;
 use super::fault::{Faults, Stage};
+use super::keys::Keys;
+use super::registry::BuildContext;
 use bytes::Bytes;
 use proto::event::Batch;
 use std::fmt;
@@ -212,6 +214,13 @@ pub trait Channel: Send + Sync + 'static {
     /// The actor of that generation is gone: refuses new transactions; what is queued stays. Has no effect when
     /// a newer one has attached in the meantime.
     fn detach(&self, generation: u64);
+
+    /// Takes over other settings in place, so that a reload keeps what is queued. False means that this type
+    /// cannot: the channel is emptied and replaced then. Findings are left in `keys`.
+    fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) -> bool {
+        let _ = (keys, ctx);
+        false
+    }
 
     /// Whether the books balance; for tests and for the actor's self-check.
     fn check(&self) -> Result<(), String>;

@@ -2,8 +2,10 @@
 
 use crate::component::BoxFuture;
 use crate::flow::watched::Watched;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Whom a failure concerns besides the child itself.
@@ -20,9 +22,15 @@ pub enum Strategy {
 /// Resolves when a child may be stopped; a second signal does not wait for it.
 pub type Gate = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// The children that a supervisor is to have. Its recipe and whoever reconfigures the node share the list: a
+/// supervisor that crashes comes back with what the list says then.
+pub type Children = Rc<RefCell<Vec<ChildSpec>>>;
+
 /// A child: its recipe and the rules for it.
 #[derive(Clone)]
 pub struct ChildSpec {
+    /// Unique in the process: a child with another recipe is another child.
+    pub id: u64,
     /// `source r1`; unique in the node.
     pub title: String,
     /// Ranks start upwards and stop downwards.
@@ -45,28 +53,30 @@ impl ChildSpec {
 
     /// A leaf.
     pub fn leaf(title: impl Into<String>, rank: u8, start: impl Fn() -> Watched + 'static) -> Self {
-        let start = Rc::new(start);
-        Self {
-            title: title.into(),
-            rank,
-            start,
-            shutdown: Self::SHUTDOWN,
-            gate: None,
-            leaf: true,
-        }
+        Self::new(title.into(), rank, Rc::new(start), Self::SHUTDOWN, true)
     }
 
     /// A supervisor.
     pub fn supervisor(title: impl Into<String>, rank: u8, start: impl Fn() -> Watched + 'static) -> Self {
-        let start = Rc::new(start);
-        let shutdown = Self::SHUTDOWN_OF_SUPERVISORS;
+        Self::new(
+            title.into(),
+            rank,
+            Rc::new(start),
+            Self::SHUTDOWN_OF_SUPERVISORS,
+            false,
+        )
+    }
+
+    fn new(title: String, rank: u8, start: Rc<dyn Fn() -> Watched>, shutdown: Duration, leaf: bool) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
-            title: title.into(),
+            id: NEXT.fetch_add(1, Relaxed),
+            title,
             rank,
             start,
             shutdown,
             gate: None,
-            leaf: false,
+            leaf,
         }
     }
 }

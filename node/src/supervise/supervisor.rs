@@ -1,6 +1,6 @@
 //! The supervisor actor: starts children by rank, sees every end, answers by policy, stops by rank.
 
-use super::child::{ChildSpec, Strategy};
+use super::child::{ChildSpec, Children, Strategy};
 use super::policy::{Answer, Policy};
 use crate::component::context::derived_seed;
 use crate::component::error::RunError;
@@ -10,12 +10,19 @@ use crate::flow::env::Env;
 use crate::flow::watched::{self, Exit, ExitNote, Stop, Watched};
 use crate::telemetry::{Counter, Gauge, metric};
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle,
+    WrapFuture,
 };
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 const TICK: Duration = Duration::from_secs(5);
+
+/// How long a leaf has to stop after a second signal.
+const HURRY: Duration = Duration::from_millis(500);
 
 /// What a supervisor is made of.
 #[derive(Clone)]
@@ -24,39 +31,67 @@ pub struct SupervisorRecipe {
     pub title: String,
     /// Whom a failure concerns.
     pub strategy: Strategy,
-    /// In start order within a rank.
-    pub children: Vec<ChildSpec>,
+    /// In start order within a rank; may change while it runs, see [`SupervisorRecipe::reconcile`].
+    pub children: Children,
     /// The node.
     pub env: Env,
+    /// The running actor, if any.
+    actor: Rc<RefCell<Option<Recipient<Reconcile>>>>,
 }
+
+impl SupervisorRecipe {
+    /// A recipe.
+    pub fn new(title: impl Into<String>, strategy: Strategy, children: Vec<ChildSpec>, env: Env) -> Self {
+        let children = Rc::new(RefCell::new(children));
+        Self {
+            title: title.into(),
+            strategy,
+            children,
+            env,
+            actor: Rc::default(),
+        }
+    }
+
+    /// Has the running actor stop the children that are no longer listed and start those that are new; resolves
+    /// when the former have ended. Without a running actor the next one begins with the list as it is.
+    pub async fn reconcile(&self) {
+        let (done, ended) = oneshot::channel();
+        let actor = self.actor.borrow().clone();
+        if let Some(actor) = actor
+            && actor.send(Reconcile(done)).await.is_ok()
+        {
+            // An actor that dies drops its promise, and its children with it.
+            let _ = ended.await;
+        }
+    }
+}
+
+/// The list of children has changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Reconcile(oneshot::Sender<()>);
 
 /// Starts the actor.
 pub fn supervisor(recipe: &SupervisorRecipe) -> Watched {
     let note = ExitNote::default();
-    let children = recipe
-        .children
-        .iter()
-        .map(|spec| Child::new(spec.clone(), &recipe.env))
-        .collect();
     let actor = Supervisor {
-        title: recipe.title.clone(),
-        strategy: recipe.strategy,
-        children,
-        env: recipe.env.clone(),
+        recipe: recipe.clone(),
+        children: Vec::new(),
         note: note.clone(),
         stopping: None,
+        waiting: Vec::new(),
     };
     watched::start(actor, note)
 }
 
 struct Supervisor {
-    title: String,
-    strategy: Strategy,
+    recipe: SupervisorRecipe,
     children: Vec<Child>,
-    env: Env,
     note: ExitNote,
     /// The rank that is being stopped; ranks above are gone.
     stopping: Option<u8>,
+    /// Who waits until no child runs that is not listed.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 struct Child {
@@ -67,6 +102,9 @@ struct Child {
     pending: Option<SpawnHandle>,
     /// How often it has been started: an end that was reported late is told from a new one.
     starts: u64,
+    /// No longer listed: it goes as soon as it has ended.
+    leaving: bool,
+    all_starts: Counter,
     restarts: Counter,
     parked: Gauge,
 }
@@ -81,11 +119,13 @@ impl Child {
         let labels = [("child", spec.title.as_str())];
         Self {
             policy: Policy::new(spec.leaf, derived_seed(env.seed, &spec.title)),
+            all_starts: env.registry.counter(metric::CHILD_STARTS, &labels),
             restarts: env.registry.counter(metric::CHILD_RESTARTS, &labels),
             parked: env.registry.gauge(metric::CHILD_PARKED, &labels),
             running: None,
             pending: None,
             starts: 0,
+            leaving: false,
             spec,
         }
     }
@@ -95,31 +135,54 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let mut order: Vec<usize> = (0..self.children.len()).collect();
-        order.sort_by_key(|&at| self.children[at].spec.rank);
-        for at in order {
-            self.start_child(at, ctx);
-        }
-        let tick = if self.env.faults.armed() {
-            Duration::from_millis(5)
-        } else {
-            TICK
-        };
+        *self.recipe.actor.borrow_mut() = Some(ctx.address().recipient());
+        self.start_listed(ctx);
+        let armed = self.recipe.env.faults.armed();
+        let tick = if armed { Duration::from_millis(5) } else { TICK };
         ctx.run_interval(tick, |this, _| {
-            this.env.faults.point(Stage::SupervisorTick, &this.title)
+            this.recipe
+                .env
+                .faults
+                .point(Stage::SupervisorTick, &this.recipe.title);
         });
     }
 }
 
 impl Supervisor {
-    fn start_child(&mut self, at: usize, ctx: &mut Context<Self>) {
+    /// Starts what is listed and not there yet, lower ranks first.
+    fn start_listed(&mut self, ctx: &mut Context<Self>) {
+        let known = |id: u64| self.children.iter().any(|c| c.spec.id == id);
+        let mut new: Vec<ChildSpec> = self
+            .recipe
+            .children
+            .borrow()
+            .iter()
+            .filter(|spec| !known(spec.id))
+            .cloned()
+            .collect();
+        new.sort_by_key(|spec| spec.rank);
+        for spec in new {
+            let id = spec.id;
+            self.children.push(Child::new(spec, &self.recipe.env));
+            self.start_child(id, ctx);
+        }
+    }
+
+    fn child(&mut self, id: u64) -> Option<&mut Child> {
+        self.children.iter_mut().find(|c| c.spec.id == id)
+    }
+
+    fn start_child(&mut self, id: u64, ctx: &mut Context<Self>) {
         if self.stopping.is_some() {
             return;
         }
-        let now = self.env.clock.now();
-        let child = &mut self.children[at];
+        let now = self.recipe.env.clock.now();
+        let Some(child) = self.child(id).filter(|c| !c.leaving) else {
+            return;
+        };
         let watched = (child.spec.start)();
         child.starts += 1;
+        child.all_starts.add(1);
         child.parked.set(0);
         child.pending = None;
         child.policy.started(now);
@@ -130,85 +193,120 @@ impl Supervisor {
         tracing::debug!(child = %child.spec.title, start = child.starts, "started");
         let starts = child.starts;
         let end = watched.exit().into_actor(self);
-        ctx.spawn(end.map(move |exit, this, ctx| this.child_ended(at, starts, exit, ctx)));
+        ctx.spawn(end.map(move |exit, this, ctx| this.child_ended(id, starts, exit, ctx)));
     }
 
-    fn child_ended(&mut self, at: usize, starts: u64, exit: Exit, ctx: &mut Context<Self>) {
-        let now = self.env.clock.now();
-        let child = &mut self.children[at];
-        if child.starts != starts || child.running.is_none() {
+    fn child_ended(&mut self, id: u64, starts: u64, exit: Exit, ctx: &mut Context<Self>) {
+        let env = self.recipe.env.clone();
+        let stopping = self.stopping.is_some();
+        let Some(child) = self
+            .child(id)
+            .filter(|c| c.starts == starts && c.running.is_some())
+        else {
             return; // one that was killed to make room for its successor
-        }
+        };
         child.running = None;
         if matches!(exit, Exit::Panicked(_)) {
-            self.env.registry.counter(metric::NODE_PANICS, &[]).add(1);
+            env.registry.counter(metric::NODE_PANICS, &[]).add(1);
         }
-        let board = |state| {
-            if child.spec.leaf {
-                self.env.board.set(&child.spec.title, state);
-            }
-        };
-        if self.stopping.is_some() {
-            board(State::Stopped);
+        if child.leaving {
+            self.forget(id);
+        } else if stopping {
+            child.show(&env, State::Stopped);
+        } else {
+            let answer = child.policy.ended(env.clock.now(), &exit);
+            self.answer(id, answer, &exit, ctx);
+        }
+        if stopping {
             self.stop_next(ctx);
-            return;
         }
+    }
+
+    fn answer(&mut self, id: u64, answer: Answer, exit: &Exit, ctx: &mut Context<Self>) {
+        let env = self.recipe.env.clone();
+        let supervisor = self.recipe.title.clone();
+        let Some(child) = self.child(id) else { return };
         let title = child.spec.title.as_str();
-        match child.policy.ended(now, &exit) {
+        match answer {
             Answer::LeaveStopped => {
                 tracing::info!(child = title, "finished");
-                board(State::Stopped);
+                child.show(&env, State::Stopped);
             }
             Answer::Retry(wait) => {
                 tracing::warn!(child = title, %exit, ?wait, "not possible now; it is tried again");
-                board(State::Waiting(exit.to_string()));
-                self.start_later(at, wait, ctx);
+                child.show(&env, State::Waiting(exit.to_string()));
+                self.start_later(id, wait, ctx);
             }
             Answer::Restart(wait) => {
                 tracing::error!(child = title, %exit, ?wait, "crashed; it is started again");
-                board(State::Waiting(exit.to_string()));
-                self.start_later(at, wait, ctx);
-                self.take_along(at, wait, ctx);
+                child.show(&env, State::Waiting(exit.to_string()));
+                self.start_later(id, wait, ctx);
+                self.take_along(id, wait, ctx);
             }
             Answer::Park(wait) => {
                 tracing::error!(child = title, %exit, retry_in = ?wait, "parked; the rest goes on without it");
-                board(State::Parked(exit.to_string()));
+                child.show(&env, State::Parked(exit.to_string()));
                 child.parked.set(1);
                 if let Some(wait) = wait {
-                    self.start_later(at, wait, ctx);
+                    self.start_later(id, wait, ctx);
                 }
             }
             Answer::Escalate => {
-                tracing::error!(child = title, %exit, supervisor = %self.title, "crashed too often; giving up");
-                self.note.leave(Exit::Failed(RunError::bug(format!(
-                    "{title} crashed too often: {exit}"
-                ))));
+                tracing::error!(child = title, %exit, %supervisor, "crashed too often; giving up");
+                let message = format!("{title} crashed too often: {exit}");
+                self.note.leave(Exit::Failed(RunError::bug(message)));
                 ctx.stop();
             }
         }
     }
 
-    fn start_later(&mut self, at: usize, wait: Duration, ctx: &mut Context<Self>) {
-        let child = &mut self.children[at];
+    fn start_later(&mut self, id: u64, wait: Duration, ctx: &mut Context<Self>) {
+        let Some(child) = self.child(id) else { return };
         child.restarts.add(1);
         if let Some(earlier) = child.pending.take() {
             ctx.cancel_future(earlier);
         }
-        child.pending = Some(ctx.run_later(wait, move |this, ctx| this.start_child(at, ctx)));
+        child.pending = Some(ctx.run_later(wait, move |this, ctx| this.start_child(id, ctx)));
     }
 
     /// Kills those who lean on a crashed child; they start again after it.
-    fn take_along(&mut self, crashed: usize, wait: Duration, ctx: &mut Context<Self>) {
-        let concerned = |at: usize| match self.strategy {
-            Strategy::OneForOne => false,
-            Strategy::RestForOne => at > crashed,
-            Strategy::OneForAll => at != crashed,
+    fn take_along(&mut self, crashed: u64, wait: Duration, ctx: &mut Context<Self>) {
+        let place = self.children.iter().position(|c| c.spec.id == crashed);
+        let concerned = |(at, child): (usize, &Child)| {
+            let leans = match self.recipe.strategy {
+                Strategy::OneForOne => false,
+                Strategy::RestForOne => Some(at) > place,
+                Strategy::OneForAll => Some(at) != place,
+            };
+            (leans && !child.leaving).then_some(child.spec.id)
         };
-        let affected: Vec<usize> = (0..self.children.len()).filter(|&at| concerned(at)).collect();
-        for at in affected {
-            if let Some(running) = self.children[at].running.take() {
+        let affected: Vec<u64> = self.children.iter().enumerate().filter_map(concerned).collect();
+        for id in affected {
+            if let Some(running) = self.child(id).and_then(|c| c.running.take()) {
                 running.kill.abort();
-                self.start_later(at, wait, ctx);
+                self.start_later(id, wait, ctx);
+            }
+        }
+    }
+
+    /// Takes a child out that is no longer listed and has ended.
+    fn forget(&mut self, id: u64) {
+        let Some(at) = self.children.iter().position(|c| c.spec.id == id) else {
+            return;
+        };
+        let gone = self.children.remove(at);
+        gone.parked.set(0);
+        let titled = |c: &Child| c.spec.title == gone.spec.title;
+        if !self.children.iter().any(titled) {
+            self.recipe.env.board.remove(&gone.spec.title);
+        }
+        self.tell_waiting();
+    }
+
+    fn tell_waiting(&mut self) {
+        if !self.children.iter().any(|c| c.leaving) {
+            for done in self.waiting.drain(..) {
+                let _ = done.send(());
             }
         }
     }
@@ -225,18 +323,19 @@ impl Supervisor {
             return; // under way
         }
         self.stopping = Some(rank);
-        for at in 0..self.children.len() {
-            if self.children[at].spec.rank == rank && self.children[at].running.is_some() {
-                self.stop_child(at, ctx);
-            }
+        let of_rank = |c: &&Child| c.spec.rank == rank && c.running.is_some() && !c.leaving;
+        let ids: Vec<u64> = self.children.iter().filter(of_rank).map(|c| c.spec.id).collect();
+        for id in ids {
+            let gate = self.child(id).and_then(|c| c.spec.gate.clone());
+            self.stop_child(id, gate, ctx);
         }
     }
 
-    fn stop_child(&mut self, at: usize, ctx: &mut Context<Self>) {
-        let child = &self.children[at];
+    fn stop_child(&mut self, id: u64, gate: Option<super::Gate>, ctx: &mut Context<Self>) {
+        let hurry = self.recipe.env.hurry.clone();
+        let Some(child) = self.child(id) else { return };
         let Some(running) = &child.running else { return };
         let (stop, kill) = (running.stop.clone(), running.kill.clone());
-        let (gate, hurry) = (child.spec.gate.clone(), self.env.hurry.clone());
         let (deadline, leaf, starts) = (child.spec.shutdown, child.spec.leaf, child.starts);
         let ask = async move {
             if let Some(gate) = gate {
@@ -257,8 +356,10 @@ impl Supervisor {
             }
         };
         ctx.spawn(ask.into_actor(self).map(move |(), this, _| {
-            let child = &this.children[at];
-            if child.starts == starts && child.running.is_some() {
+            let late = this
+                .child(id)
+                .filter(|c| c.starts == starts && c.running.is_some());
+            if let Some(child) = late {
                 tracing::warn!(child = %child.spec.title, "did not stop in time; killed");
                 kill.abort();
             }
@@ -266,8 +367,13 @@ impl Supervisor {
     }
 }
 
-/// How long a leaf has to stop after a second signal.
-const HURRY: Duration = Duration::from_millis(500);
+impl Child {
+    fn show(&self, env: &Env, state: State) {
+        if self.spec.leaf {
+            env.board.set(&self.spec.title, state);
+        }
+    }
+}
 
 impl Handler<Stop> for Supervisor {
     type Result = ();
@@ -282,6 +388,35 @@ impl Handler<Stop> for Supervisor {
             }
             self.stop_next(ctx);
         }
+    }
+}
+
+impl Handler<Reconcile> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Reconcile(done): Reconcile, ctx: &mut Self::Context) {
+        self.waiting.push(done);
+        let listed: Vec<u64> = self.recipe.children.borrow().iter().map(|spec| spec.id).collect();
+        let unlisted = |c: &&mut Child| !c.leaving && !listed.contains(&c.spec.id);
+        let mut leaving = Vec::new();
+        for child in self.children.iter_mut().filter(unlisted) {
+            child.leaving = true;
+            if let Some(pending) = child.pending.take() {
+                ctx.cancel_future(pending);
+            }
+            leaving.push((child.spec.id, child.running.is_some()));
+        }
+        for (id, running) in leaving {
+            if running {
+                self.stop_child(id, None, ctx);
+            } else {
+                self.forget(id);
+            }
+        }
+        if self.stopping.is_none() {
+            self.start_listed(ctx);
+        }
+        self.tell_waiting();
     }
 }
 

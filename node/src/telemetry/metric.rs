@@ -50,6 +50,7 @@ metrics! {
     CHANNEL_REFUSED_PUTS = "channel_refused_puts_total", "Puts refused because a channel was full or the batch too large.";
     CHANNEL_ROLLED_BACK_EVENTS = "channel_rolled_back_events_total", "Events put back to the head of a channel.";
     CHANNEL_DROPPED_EVENTS = "channel_dropped_events_total", "Events lost because a memory channel was closed with events in it.";
+    CHILD_STARTS = "supervisor_starts_total", "Starts of a component, the first one included.";
     CHILD_RESTARTS = "supervisor_restarts_total", "Restarts of a component by its supervisor.";
     CHILD_PARKED = "supervisor_parked", "1 while a component is parked after too many failures.";
     NODE_PANICS = "node_panics_total", "Panics that supervision has caught.";

@@ -63,12 +63,7 @@ impl SupervisorPlan {
             children.push(child);
         }
         let title = self.title.clone();
-        let recipe = SupervisorRecipe {
-            title: self.title,
-            strategy: Strategy::OneForOne,
-            children,
-            env: self.env,
-        };
+        let recipe = SupervisorRecipe::new(self.title, Strategy::OneForOne, children, self.env);
         ChildSpec::supervisor(title, 0, move || supervisor(&recipe))
     }
 }

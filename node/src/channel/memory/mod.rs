@@ -20,7 +20,7 @@ use crate::component::channel::{
 };
 use crate::component::error::BuildError;
 use crate::component::keys::Keys;
-use crate::component::registry::Type;
+use crate::component::registry::{BuildContext, Type};
 use bytes::Bytes;
 use proto::event::Batch;
 use queue::{State, Waiter};
@@ -102,8 +102,7 @@ impl Config {
     /// The channel; closed until it is attached.
     pub fn build(self) -> Result<Memory, BuildError> {
         Ok(Memory {
-            limits: self.limits(),
-            state: Mutex::new(State::new(self.slots())),
+            state: Mutex::new(State::new(self.limits(), self.slots())),
             filled: Notify::new(),
         })
     }
@@ -130,7 +129,6 @@ impl Config {
 
 /// The channel.
 pub struct Memory {
-    limits: ChannelLimits,
     state: Mutex<State>,
     /// Told when events come in or come back.
     filled: Notify,
@@ -143,7 +141,7 @@ impl Memory {
     }
 
     fn too_large(&self, claim: Claim, state: &State) -> Result<(), ChannelError> {
-        let allowed = self.limits.transaction_capacity.unwrap_or(usize::MAX);
+        let allowed = state.limits.transaction_capacity.unwrap_or(usize::MAX);
         if claim.events > allowed {
             return Err(ChannelError::TooLarge {
                 found: claim.events,
@@ -166,14 +164,11 @@ impl Memory {
             return Err(ChannelError::Unavailable);
         }
         self.too_large(claim, &state)?;
-        if state.waiters.is_empty() && state.fits(claim, self.limits.capacity).is_ok() {
+        if state.waiters.is_empty() && state.fits(claim).is_ok() {
             return Ok(Ok(state.hold(claim)));
         }
-        if self.limits.keep_alive.is_zero() {
-            return Err(state
-                .fits(claim, self.limits.capacity)
-                .err()
-                .unwrap_or(ChannelError::Full));
+        if state.limits.keep_alive.is_zero() {
+            return Err(state.fits(claim).err().unwrap_or(ChannelError::Full));
         }
         let (granted, grant) = oneshot::channel();
         state.next_ticket += 1;
@@ -186,11 +181,8 @@ impl Memory {
         let mut state = self.state();
         state.waiters.retain(|w| w.id != id);
         // The one behind may fit where this one did not.
-        state.grant(self.limits.capacity);
-        state
-            .fits(claim, self.limits.capacity)
-            .err()
-            .unwrap_or(ChannelError::Full)
+        state.grant();
+        state.fits(claim).err().unwrap_or(ChannelError::Full)
     }
 }
 
@@ -216,7 +208,7 @@ impl Drop for Queueing<'_> {
 
 impl Channel for Memory {
     fn limits(&self) -> ChannelLimits {
-        self.limits
+        self.state().limits
     }
 
     fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Ticket, ChannelError>> {
@@ -232,7 +224,7 @@ impl Channel for Memory {
                 grant,
                 done: false,
             };
-            match tokio::time::timeout(self.limits.keep_alive, &mut queueing.grant).await {
+            match tokio::time::timeout(self.limits().keep_alive, &mut queueing.grant).await {
                 Ok(Ok(ticket)) => {
                     queueing.done = true;
                     Ok(ticket)
@@ -247,7 +239,7 @@ impl Channel for Memory {
         let mut state = self.state();
         if let Some(claim) = state.reserved.remove(&ticket.id) {
             state.free(claim);
-            state.grant(self.limits.capacity);
+            state.grant();
         }
     }
 
@@ -272,7 +264,7 @@ impl Channel for Memory {
                     state.positions.insert(position.owner, position.bytes);
                 }
                 if claim != reserved {
-                    state.grant(self.limits.capacity);
+                    state.grant();
                 }
             }
             self.filled.notify_one();
@@ -286,12 +278,6 @@ impl Channel for Memory {
         wait: Duration,
     ) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>> {
         Box::pin(async move {
-            let want = Want {
-                events: want
-                    .events
-                    .min(self.limits.transaction_capacity.unwrap_or(usize::MAX)),
-                ..want
-            };
             let attempt = || {
                 let mut state = self.state();
                 if !state.open {
@@ -332,7 +318,7 @@ impl Channel for Memory {
             if let Some(position) = position {
                 state.positions.insert(position.owner, position.bytes);
             }
-            state.grant(self.limits.capacity);
+            state.grant();
             drop(state);
             drop(pieces); // memory is given back outside of the lock
             Ok(())
@@ -378,7 +364,7 @@ impl Channel for Memory {
         for (_, pieces) in std::mem::take(&mut state.leased) {
             state.put_back(pieces);
         }
-        state.grant(self.limits.capacity);
+        state.grant();
         let generation = state.generation;
         drop(state);
         self.filled.notify_one();
@@ -391,6 +377,20 @@ impl Channel for Memory {
             state.open = false;
             state.waiters.clear(); // they hear `Unavailable` now, not after keep-alive
         }
+    }
+
+    fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) -> bool {
+        let config = Config::read(keys, ctx.max_heap_bytes);
+        if keys.has_errors() {
+            return true;
+        }
+        let mut state = self.state();
+        state.limits = config.limits();
+        state.slots = config.slots();
+        // What is there stays, also when there is more of it than would be let in now.
+        state.held_at_shrinking = state.used.events;
+        state.grant();
+        true
     }
 
     fn check(&self) -> Result<(), String> {
@@ -418,10 +418,10 @@ impl Channel for Memory {
                 state.used, state.queued_events
             ));
         }
-        if state.used.events > self.limits.capacity {
+        if state.used.events > state.limits.capacity.max(state.held_at_shrinking) {
             return Err(format!(
                 "{} events in a channel of {}",
-                state.used.events, self.limits.capacity
+                state.used.events, state.limits.capacity
             ));
         }
         Ok(())
@@ -431,7 +431,8 @@ impl Channel for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::contract::channel as contract;
+    use crate::component::contract::{ManualClock, build_context, channel as contract};
+    use crate::component::registry::Types;
 
     fn memory(pairs: &[(&str, &str)]) -> Arc<dyn Channel> {
         let mut keys = Keys::of("channel c1 (memory)", pairs);
@@ -533,6 +534,45 @@ mod tests {
                 allowed: 800
             })
         ));
+    }
+
+    #[tokio::test]
+    async fn other_settings_keep_what_is_queued_and_govern_what_comes() {
+        let channel = memory(&[
+            ("capacity", "4"),
+            ("transactionCapacity", "4"),
+            ("keep-alive", "0"),
+        ]);
+        put(&channel, [&b"a"[..], b"b", b"c"].into_iter().collect())
+            .await
+            .unwrap();
+        let ctx = build_context("c1", ManualClock::at(0), Types::default());
+        let reconfigure = |pairs: &[(&str, &str)]| {
+            let mut keys = Keys::of("channel c1 (memory)", pairs);
+            assert!(channel.reconfigure(&mut keys, &ctx));
+            keys.has_errors()
+        };
+        assert!(!reconfigure(&[
+            ("capacity", "2"),
+            ("transactionCapacity", "2"),
+            ("keep-alive", "0")
+        ]));
+        channel.check().unwrap();
+        assert_eq!(put(&channel, body(1)).await, Err(ChannelError::Full));
+        let (ticket, batch) = channel
+            .take(Want::events(9), Duration::ZERO)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(batch.len(), 2, "the new transaction capacity");
+        channel.commit_take(ticket, None).await.unwrap();
+        put(&channel, body(1)).await.unwrap();
+        assert!(
+            reconfigure(&[("capacity", "2"), ("transactionCapacity", "3")]),
+            "refused, nothing changed"
+        );
+        assert_eq!(channel.limits().transaction_capacity, Some(2));
+        channel.check().unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The queue behind the lock: pieces, reservations, leases, waiting putters, and the books of room.
 
-use crate::component::channel::{ChannelError, Claim, SLOT_BYTES, Ticket, Want};
+use crate::component::channel::{ChannelError, ChannelLimits, Claim, SLOT_BYTES, Ticket, Want};
 use bytes::Bytes;
 use proto::event::Batch;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -25,6 +25,9 @@ pub(super) struct State {
     pub(super) generation: u64,
     pub(super) next_ticket: u64,
     pub(super) next_event: u64,
+    pub(super) limits: ChannelLimits,
+    /// Events held when the capacity last became another one.
+    pub(super) held_at_shrinking: usize,
     /// Room in slots and what of it is taken; `used` covers reserved, queued and leased events.
     pub(super) slots: usize,
     pub(super) used: Claim,
@@ -41,10 +44,12 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(super) fn new(limits: ChannelLimits, slots: usize) -> Self {
         Self {
             open: false,
             generation: 0,
+            limits,
+            held_at_shrinking: 0,
             next_ticket: 0,
             next_event: 0,
             slots,
@@ -68,8 +73,8 @@ impl State {
         }
     }
 
-    pub(super) fn fits(&self, claim: Claim, capacity: usize) -> Result<(), ChannelError> {
-        if self.used.events + claim.events > capacity {
+    pub(super) fn fits(&self, claim: Claim) -> Result<(), ChannelError> {
+        if self.used.events + claim.events > self.limits.capacity {
             return Err(ChannelError::Full);
         }
         if self.used.bytes + claim.bytes > self.slots * SLOT_BYTES {
@@ -94,9 +99,9 @@ impl State {
     }
 
     /// Serves waiting puts in order while there is room.
-    pub(super) fn grant(&mut self, capacity: usize) {
+    pub(super) fn grant(&mut self) {
         while let Some(waiter) = self.waiters.front() {
-            if self.fits(waiter.claim, capacity).is_err() {
+            if self.fits(waiter.claim).is_err() {
                 return;
             }
             let Some(waiter) = self.waiters.pop_front() else {
@@ -132,6 +137,11 @@ impl State {
 
     /// Takes pieces from the head until `want` is met.
     pub(super) fn lease(&mut self, want: Want) -> Option<(Ticket, Batch)> {
+        let most = self.limits.transaction_capacity.unwrap_or(usize::MAX);
+        let want = Want {
+            events: want.events.min(most),
+            ..want
+        };
         let (mut pieces, mut batch) = (Vec::new(), Batch::default());
         let mut bytes = 0;
         while batch.len() < want.events {
