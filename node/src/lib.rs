@@ -17,4 +17,4 @@ pub mod supervise;
 pub mod telemetry;
 pub mod topology;
 
-pub use builder::{Node, NodeBuilder, Outcome, StartError, Stopper};
+pub use builder::{Node, NodeBuilder, Outcome, Reloaded, StartError, Stopper};

@@ -6,6 +6,10 @@ use node::telemetry::log;
 use node::{Node, Outcome, StartError, Stopper};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How often files are looked at for changes, as in Flume.
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Gives memory back to the system and scales over threads; in the binary only, never in the library.
 #[global_allocator]
@@ -45,7 +49,12 @@ fn agent(options: &AgentOptions) -> u8 {
         .seed(options.seed.unwrap_or_else(rand::random))
         .max_heap_bytes(options.max_heap_bytes)
         .admin(options.admin)
-        .flume_metrics(flume_metrics(options));
+        .flume_metrics(flume_metrics(options))
+        .poll_interval(if options.reload {
+            POLL_INTERVAL
+        } else {
+            Duration::ZERO
+        });
     for file in &options.conf_files {
         builder = builder.file(file);
     }
@@ -93,7 +102,7 @@ fn refused(error: &StartError) -> u8 {
             eprintln!("Error: {error}; nothing was started");
             cli::EXIT_CONFIGURATION
         }
-        StartError::Threads(_) => {
+        StartError::Threads(_) | StartError::Stopping => {
             eprintln!("Error: {error}");
             cli::EXIT_GAVE_UP
         }
@@ -125,12 +134,15 @@ fn flume_metrics(options: &AgentOptions) -> Option<SocketAddr> {
     Some((Ipv4Addr::UNSPECIFIED, port).into())
 }
 
-/// SIGTERM and SIGINT: the first one drains, the second one hurries.
+/// SIGTERM and SIGINT: the first one drains, the second one hurries. SIGHUP: the configuration is read again.
 async fn signals(stopper: Stopper) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    );
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         tracing::error!("signals cannot be listened to; the node stops only when it is killed");
         return;
     };
@@ -139,6 +151,10 @@ async fn signals(stopper: Stopper) {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                stopper.reload();
+                continue;
+            }
         }
         count += 1;
         match count {

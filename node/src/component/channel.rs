@@ -215,11 +215,16 @@ pub trait Channel: Send + Sync + 'static {
     /// a newer one has attached in the meantime.
     fn detach(&self, generation: u64);
 
-    /// Takes over other settings in place, so that a reload keeps what is queued. False means that this type
-    /// cannot: the channel is emptied and replaced then. Findings are left in `keys`.
-    fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) -> bool {
-        let _ = (keys, ctx);
+    /// Whether [`reconfigure`](Self::reconfigure) does anything. A channel that cannot change its settings while
+    /// it runs is emptied and replaced by a reload that changes them.
+    fn reconfigurable(&self) -> bool {
         false
+    }
+
+    /// Takes over other settings in place and keeps what is queued. Findings are left in `keys`; with an error
+    /// among them nothing has changed.
+    fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) {
+        let _ = (keys, ctx);
     }
 
     /// Whether the books balance; for tests and for the actor's self-check.
@@ -315,6 +320,12 @@ impl ChannelHandle {
     /// The position last committed by this owner.
     pub fn position(&self, owner: &str) -> Option<Bytes> {
         self.0.channel.position(owner)
+    }
+
+    /// Takes over other settings; see [`Channel::reconfigure`].
+    pub fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) {
+        self.0.channel.reconfigure(keys, ctx);
+        self.0.counters.capacity.set(self.limits().capacity as u64);
     }
 
     /// Shows size and memory to the metrics; called after every commit and rollback.

@@ -1,5 +1,6 @@
 //! From a plan to recipes: builds every component once, names all mistakes, and wires the actors.
 
+use super::diff::Id;
 use super::graph::Component;
 use super::plan::{Pipeline, Plan, Processor};
 use crate::component::channel::{Channel, ChannelHandle};
@@ -17,7 +18,7 @@ use crate::flow::processor_host::ProcessorRecipe;
 use crate::flow::sink_host::{SinkPort, SinkRecipe};
 use crate::flow::source_host::{Rebuild, SourceRecipe};
 use crate::flow::task_host::{TaskRecipe, task_host};
-use crate::supervise::{ChildSpec, Gate, Strategy, SupervisorRecipe, supervisor};
+use crate::supervise::{ChildSpec, Gate};
 use crate::telemetry::{ComponentKind, FlumeEntry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,38 +34,74 @@ const RANK_PROCESSOR: u8 = 2;
 const RANK_SOURCE: u8 = 3;
 
 /// A plan made ready to run.
+#[derive(Default)]
 pub struct Applied {
-    /// One supervisor for each pipeline.
-    pub pipelines: Vec<SupervisorPlan>,
-    /// Every channel.
-    pub channels: Vec<ChannelHandle>,
+    /// Every child, in the order of pipelines.
+    pub children: Vec<Planned>,
+    /// The channels by name.
+    pub channels: BTreeMap<String, LiveChannel>,
+    /// The sinks' ports by name.
+    pub ports: BTreeMap<String, Arc<SinkPort>>,
 }
 
-/// A pipeline's supervisor before it exists: made of what may cross threads.
-pub struct SupervisorPlan {
-    title: String,
-    env: Env,
-    channels: Vec<ChannelRecipe>,
-    tasks: Vec<(u8, TaskRecipe, Option<Gate>)>,
+/// What goes on when a configuration changes, and must not be made anew.
+#[derive(Clone, Default)]
+pub struct Reuse {
+    /// Channels that stay.
+    pub channels: BTreeMap<String, LiveChannel>,
+    /// Ports of sinks: their processors go on holding them.
+    pub ports: BTreeMap<String, Arc<SinkPort>>,
 }
 
-impl SupervisorPlan {
-    /// As a child of the supervisor of all pipelines.
-    pub fn into_child(self) -> ChildSpec {
-        let mut children: Vec<ChildSpec> = Vec::new();
-        for recipe in self.channels {
-            children.push(ChildSpec::leaf(recipe.title.clone(), RANK_CHANNEL, move || {
-                channel_host(&recipe)
-            }));
-        }
-        for (rank, recipe, gate) in self.tasks {
-            let mut child = ChildSpec::leaf(recipe.title.clone(), rank, move || task_host(&recipe));
-            child.gate = gate;
-            children.push(child);
-        }
-        let title = self.title.clone();
-        let recipe = SupervisorRecipe::new(self.title, Strategy::OneForOne, children, self.env);
-        ChildSpec::supervisor(title, 0, move || supervisor(&recipe))
+/// A channel and where it is shown.
+#[derive(Clone)]
+pub struct LiveChannel {
+    /// The way to it.
+    pub handle: ChannelHandle,
+    /// Its entry in Flume's JSON.
+    pub entry: Arc<FlumeEntry>,
+}
+
+/// A child before it exists: made of what may cross threads.
+pub struct Planned {
+    /// Which one.
+    pub id: Id,
+    /// The name of its pipeline: of that one's first channel.
+    pub pipeline: String,
+    /// What its actor is made of.
+    pub recipe: ActorRecipe,
+    /// What must be so before it is asked to stop.
+    pub gate: Option<Gate>,
+}
+
+/// The recipe of an actor.
+#[derive(Clone)]
+pub enum ActorRecipe {
+    /// Of a channel.
+    Channel(ChannelRecipe),
+    /// Of a source, a sink or a processor.
+    Task(TaskRecipe),
+}
+
+impl Planned {
+    /// As a child of its pipeline's supervisor.
+    pub fn spec(&self) -> ChildSpec {
+        let rank = match self.id {
+            Id::Channel(_) => RANK_CHANNEL,
+            Id::Sink(_) => RANK_SINK,
+            Id::Processor(_) => RANK_PROCESSOR,
+            Id::Source(_) => RANK_SOURCE,
+        };
+        let mut spec = match self.recipe.clone() {
+            ActorRecipe::Channel(recipe) => {
+                ChildSpec::leaf(self.id.to_string(), rank, move || channel_host(&recipe))
+            }
+            ActorRecipe::Task(recipe) => {
+                ChildSpec::leaf(self.id.to_string(), rank, move || task_host(&recipe))
+            }
+        };
+        spec.gate = self.gate.clone();
+        spec
     }
 }
 
@@ -79,25 +116,38 @@ pub struct Site {
     pub max_heap_bytes: Option<u64>,
 }
 
-/// Builds everything once. The findings tell whether it may run.
-pub fn apply(plan: &Plan, site: &Site) -> (Applied, Vec<Finding>) {
+impl Site {
+    /// What the component of this name is built with.
+    pub fn context(&self, name: &str, channels: &[String]) -> BuildContext {
+        BuildContext {
+            name: name.into(),
+            clock: self.env.clock.clone(),
+            max_heap_bytes: self.max_heap_bytes,
+            channels: channels.iter().map(|c| Arc::from(c.as_str())).collect(),
+            types: self.types.clone(),
+        }
+    }
+}
+
+/// Builds everything once, but for what is reused. The findings tell whether it may run.
+pub fn apply(plan: &Plan, site: &Site, reuse: &Reuse) -> (Applied, Vec<Finding>) {
     let mut builder = Builder {
         site,
+        reuse,
         findings: Vec::new(),
-        channels: BTreeMap::new(),
+        applied: Applied::default(),
     };
-    let mut pipelines = Vec::new();
     for pipeline in &plan.pipelines {
-        pipelines.push(builder.pipeline(pipeline));
+        builder.pipeline(pipeline);
     }
-    let channels = builder.channels.into_values().collect();
-    (Applied { pipelines, channels }, builder.findings)
+    (builder.applied, builder.findings)
 }
 
 struct Builder<'a> {
     site: &'a Site,
+    reuse: &'a Reuse,
     findings: Vec<Finding>,
-    channels: BTreeMap<String, ChannelHandle>,
+    applied: Applied,
 }
 
 /// A component's type with what its build function needs: its recipe.
@@ -129,49 +179,61 @@ impl<T: 'static> Recipe<T> {
 }
 
 impl Builder<'_> {
-    fn pipeline(&mut self, pipeline: &Pipeline) -> SupervisorPlan {
-        let mut made = SupervisorPlan {
-            title: format!("pipeline {}", pipeline.name()),
-            env: self.site.env.clone(),
-            channels: Vec::new(),
-            tasks: Vec::new(),
-        };
+    fn pipeline(&mut self, pipeline: &Pipeline) {
+        let mut made: Vec<(Id, ActorRecipe, Option<Gate>)> = Vec::new();
         for channel in &pipeline.channels {
-            made.channels.extend(self.channel(channel));
+            let recipe = self.channel(channel);
+            made.extend(recipe.map(|r| (Id::Channel(channel.name.clone()), ActorRecipe::Channel(r), None)));
         }
         let mut ports: BTreeMap<&str, (SinkHandle, ChannelHandle)> = BTreeMap::new();
         for sink in &pipeline.sinks {
             if let Some((recipe, handle, channel)) = self.sink(sink) {
-                made.tasks.push((RANK_SINK, recipe, None));
+                made.push((Id::Sink(sink.name.clone()), ActorRecipe::Task(recipe), None));
                 ports.insert(&sink.name, (handle, channel));
             }
         }
         for processor in &pipeline.processors {
             if let Some((recipe, gate)) = self.processor(processor, &ports) {
-                made.tasks.push((RANK_PROCESSOR, recipe, Some(gate)));
+                made.push((
+                    Id::Processor(processor.name.clone()),
+                    ActorRecipe::Task(recipe),
+                    Some(gate),
+                ));
             }
         }
         for source in &pipeline.sources {
-            made.tasks
-                .extend(self.source(source).map(|recipe| (RANK_SOURCE, recipe, None)));
+            let recipe = self.source(source);
+            made.extend(recipe.map(|r| (Id::Source(source.name.clone()), ActorRecipe::Task(r), None)));
         }
-        made
+        let planned = |(id, recipe, gate)| Planned {
+            id,
+            pipeline: pipeline.name().to_owned(),
+            recipe,
+            gate,
+        };
+        self.applied.children.extend(made.into_iter().map(planned));
     }
 
     fn channel(&mut self, component: &Component) -> Option<ChannelRecipe> {
         let types = self.site.types.clone();
         let (recipe, channel) = self.build("channel", component, &types.channels, &[])?;
         let env = self.site.env.clone();
-        let type_name = recipe.found.name;
-        let counters = ChannelCounters::new(&env.registry, &component.name, &type_name);
-        let handle = ChannelHandle::new(&component.name, channel, counters, env.faults.clone());
-        self.channels.insert(component.name.clone(), handle.clone());
-        let entry = self.entry(
-            ComponentKind::Channel,
-            &component.name,
-            &type_name,
-            recipe.found.in_flume_metrics,
-        );
+        let type_name = recipe.found.name.clone();
+        let live = self
+            .reuse
+            .channels
+            .get(&component.name)
+            .cloned()
+            .unwrap_or_else(|| {
+                let counters = ChannelCounters::new(&env.registry, &component.name, &type_name);
+                let shown = recipe.found.in_flume_metrics;
+                LiveChannel {
+                    handle: ChannelHandle::new(&component.name, channel, counters, env.faults.clone()),
+                    entry: self.entry(ComponentKind::Channel, &component.name, &type_name, shown),
+                }
+            });
+        let LiveChannel { handle, entry } = live.clone();
+        self.applied.channels.insert(component.name.clone(), live);
         Some(ChannelRecipe {
             title: format!("channel {}", component.name),
             handle,
@@ -183,7 +245,12 @@ impl Builder<'_> {
     fn sink(&mut self, component: &Component) -> Option<(TaskRecipe, SinkHandle, ChannelHandle)> {
         let types = self.site.types.clone();
         let (recipe, sink) = self.build("sink", component, &types.sinks, &[])?;
-        let channel = self.channels.get(component.edges.first()?)?.clone();
+        let channel = self
+            .applied
+            .channels
+            .get(component.edges.first()?)?
+            .handle
+            .clone();
         self.check_batch("sink", component, sink.batch_size(), &channel);
         let env = self.site.env.clone();
         let type_name = recipe.found.name.clone();
@@ -193,7 +260,9 @@ impl Builder<'_> {
             &type_name,
             recipe.found.in_flume_metrics,
         );
-        let port = SinkPort::new(&component.name);
+        let known = self.reuse.ports.get(&component.name).cloned();
+        let port = known.unwrap_or_else(|| SinkPort::new(&component.name));
+        self.applied.ports.insert(component.name.clone(), port.clone());
         let made = SinkRecipe {
             name: component.name.clone(),
             build: recipe.rebuild(),
@@ -262,7 +331,7 @@ impl Builder<'_> {
         let channels: Vec<ChannelHandle> = component
             .edges
             .iter()
-            .filter_map(|name| self.channels.get(name).cloned())
+            .filter_map(|name| Some(self.applied.channels.get(name)?.handle.clone()))
             .collect();
         for channel in &channels {
             self.check_batch("source", &component, source.batch_size(), channel);
@@ -403,13 +472,7 @@ impl Builder<'_> {
     }
 
     fn context(&self, name: &str, channels: &[String]) -> BuildContext {
-        BuildContext {
-            name: name.into(),
-            clock: self.site.env.clock.clone(),
-            max_heap_bytes: self.site.max_heap_bytes,
-            channels: channels.iter().map(|c| Arc::from(c.as_str())).collect(),
-            types: self.site.types.clone(),
-        }
+        self.site.context(name, channels)
     }
 
     /// A batch that no transaction can hold would be refused for ever.
@@ -469,7 +532,7 @@ fn unknown_type(found: &str, known: &[&str], word: &str) -> String {
 }
 
 /// Resolves when none of the channels that a process end would empty holds an event any more, or after 30 s.
-async fn drained(channels: Vec<ChannelHandle>) {
+pub(super) async fn drained(channels: Vec<ChannelHandle>) {
     let volatile: Vec<&Arc<dyn Channel>> = channels
         .iter()
         .filter(|c| !c.limits().durable)

@@ -5,7 +5,9 @@
 //! turns the plan into recipes for supervisors.
 
 pub mod apply;
+pub mod diff;
 pub mod graph;
+pub mod live;
 pub mod plan;
 mod types;
 

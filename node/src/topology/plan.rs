@@ -72,7 +72,8 @@ pub fn plan(graph: Graph) -> Plan {
     }
 }
 
-fn processors(graph: &Graph) -> Vec<Processor> {
+/// The processors of a graph: one for each group, and one for each sink in no group.
+pub fn processors(graph: &Graph) -> Vec<Processor> {
     let mut all = Vec::new();
     let mut grouped = BTreeSet::new();
     for group in &graph.groups {

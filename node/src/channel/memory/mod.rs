@@ -379,10 +379,14 @@ impl Channel for Memory {
         }
     }
 
-    fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) -> bool {
+    fn reconfigurable(&self) -> bool {
+        true
+    }
+
+    fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) {
         let config = Config::read(keys, ctx.max_heap_bytes);
         if keys.has_errors() {
-            return true;
+            return;
         }
         let mut state = self.state();
         state.limits = config.limits();
@@ -390,7 +394,6 @@ impl Channel for Memory {
         // What is there stays, also when there is more of it than would be let in now.
         state.held_at_shrinking = state.used.events;
         state.grant();
-        true
     }
 
     fn check(&self) -> Result<(), String> {
@@ -549,7 +552,7 @@ mod tests {
         let ctx = build_context("c1", ManualClock::at(0), Types::default());
         let reconfigure = |pairs: &[(&str, &str)]| {
             let mut keys = Keys::of("channel c1 (memory)", pairs);
-            assert!(channel.reconfigure(&mut keys, &ctx));
+            channel.reconfigure(&mut keys, &ctx);
             keys.has_errors()
         };
         assert!(!reconfigure(&[

@@ -1,0 +1,131 @@
+//! Where a node's configuration comes from, to be read again at every reload, and when it has changed.
+
+use crate::component::keys::{Entry, Finding, Place};
+use crate::config::{self, ConfigError};
+use crate::topology::graph::{self, Graph};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Two reads this far apart must agree before a file counts as changed: whoever writes it has finished then.
+const SETTLED: Duration = Duration::from_millis(200);
+
+/// Files and properties of one agent.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The agent's name.
+    pub agent: String,
+    /// Later ones win.
+    pub files: Vec<PathBuf>,
+    /// These win over files.
+    pub given: Vec<(String, String)>,
+}
+
+impl Configuration {
+    /// Reads everything anew.
+    pub fn read(&self) -> Result<(Graph, Vec<Finding>), ConfigError> {
+        let loaded = config::read_files(&self.files)?;
+        let mut findings = loaded.findings;
+        let file = |path: &Path| Place {
+            file: path.into(),
+            line: 0,
+        };
+        let mut all: BTreeMap<String, Entry> = loaded
+            .properties
+            .into_iter()
+            .map(|p| {
+                (
+                    p.key,
+                    Entry {
+                        value: p.value,
+                        place: p.place,
+                    },
+                )
+            })
+            .collect();
+        for (key, value) in &self.given {
+            let place = file(Path::new("(given)"));
+            all.insert(
+                key.clone(),
+                Entry {
+                    value: value.trim().to_owned(),
+                    place,
+                },
+            );
+        }
+        let first = self.files.first().map_or(Path::new("(given)"), PathBuf::as_path);
+        let (graph, found) = graph::read(&all, &self.agent, &file(first));
+        findings.extend(found);
+        Ok((graph, findings))
+    }
+
+    /// A number for the contents of all files; none while one of them cannot be read.
+    pub fn fingerprint(&self) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        for file in &self.files {
+            std::fs::read(file).ok()?.hash(&mut hasher);
+        }
+        Some(hasher.finish())
+    }
+}
+
+/// Watches the files of a configuration.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    configuration: Configuration,
+    interval: Duration,
+    /// The contents that were last handed on.
+    seen: Arc<Mutex<Option<u64>>>,
+    asked: Arc<Notify>,
+}
+
+impl Watch {
+    /// Looks every `interval` (never, if it is zero) for contents other than `seen`.
+    pub fn new(configuration: Configuration, interval: Duration, seen: Option<u64>) -> Self {
+        Self {
+            configuration,
+            interval,
+            seen: Arc::new(Mutex::new(seen)),
+            asked: Arc::default(),
+        }
+    }
+
+    /// Has [`changed`](Self::changed) resolve once although the files may be the same.
+    pub fn ask(&self) {
+        self.asked.notify_one();
+    }
+
+    /// Resolves when the files have other contents and two reads agree on them, or when somebody asks.
+    pub async fn changed(&self) {
+        loop {
+            let asked = tokio::select! {
+                () = self.asked.notified() => true,
+                () = tokio::time::sleep(self.interval), if !self.interval.is_zero() => false,
+            };
+            let found = self.settled().await;
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked || found.is_some_and(|found| Some(found) != *seen) {
+                *seen = found.or(*seen);
+                return;
+            }
+        }
+    }
+
+    async fn settled(&self) -> Option<u64> {
+        let mut last = self.configuration.fingerprint();
+        if last == *self.seen.lock().unwrap_or_else(PoisonError::into_inner) {
+            return last;
+        }
+        loop {
+            tokio::time::sleep(SETTLED).await;
+            let now = self.configuration.fingerprint();
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+    }
+}
