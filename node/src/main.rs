@@ -6,7 +6,9 @@ use node::telemetry::log;
 use node::{Node, Outcome, StartError, Stopper};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often files are looked at for changes, as in Flume.
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
 /// Runs an agent to its end; returns the exit code.
 fn agent(options: &AgentOptions) -> u8 {
     options.warnings.iter().for_each(|warning| eprintln!("{warning}"));
-    let _written_at_exit = match log::install(options.log_format, &options.log_level) {
+    let log_guard = match log::install(options.log_format, &options.log_level) {
         Ok(guard) => guard,
         Err(error) => {
             eprintln!("Error: {error}");
@@ -58,6 +60,14 @@ fn agent(options: &AgentOptions) -> u8 {
     for file in &options.conf_files {
         builder = builder.file(file);
     }
+    // Before anything runs, so that no signal finds the process without a handler.
+    let stopper = match listen_for_signals(log_guard.hurry()) {
+        Ok(stopper) => stopper,
+        Err(error) => {
+            eprintln!("Error: cannot listen for signals: {error}");
+            return cli::EXIT_GAVE_UP;
+        }
+    };
     let node = match builder.start() {
         Ok(node) => node,
         Err(error) => return refused(&error),
@@ -73,7 +83,7 @@ fn agent(options: &AgentOptions) -> u8 {
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
-    node.runtime().spawn(signals(node.stopper()));
+    let _ = stopper.send(node.stopper());
     match node.wait() {
         Outcome::Stopped { left: 0 } => {
             tracing::info!("stopped");
@@ -134,35 +144,76 @@ fn flume_metrics(options: &AgentOptions) -> Option<SocketAddr> {
     Some((Ipv4Addr::UNSPECIFIED, port).into())
 }
 
-/// SIGTERM and SIGINT: the first one drains, the second one hurries. SIGHUP: the configuration is read again.
-async fn signals(stopper: Stopper) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    );
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        tracing::error!("signals cannot be listened to; the node stops only when it is killed");
-        return;
-    };
-    let mut count = 0;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {
+/// Starts a thread that listens for signals; it learns through the returned end what there is to stop.
+fn listen_for_signals(log: log::Hurry) -> std::io::Result<mpsc::Sender<Stopper>> {
+    let (stopper, node) = mpsc::channel();
+    let (listening, ready) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(listening.send(Err(error))),
+            };
+            runtime.block_on(async {
+                match Signals::register() {
+                    Ok(signals) => {
+                        let _ = listening.send(Ok(()));
+                        signals.obey(&node, &log).await;
+                    }
+                    Err(error) => drop(listening.send(Err(error))),
+                }
+            });
+        })?;
+    ready.recv().map_err(std::io::Error::other)??;
+    Ok(stopper)
+}
+
+/// The signals that a node understands.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn register() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// SIGTERM and SIGINT: the first one drains, the second one hurries. SIGHUP: the configuration is read again.
+    async fn obey(mut self, node: &mpsc::Receiver<Stopper>, log: &log::Hurry) {
+        let mut stopper: Option<Stopper> = None;
+        let mut count = 0;
+        loop {
+            let stop = tokio::select! {
+                _ = self.terminate.recv() => true,
+                _ = self.interrupt.recv() => true,
+                _ = self.hangup.recv() => false,
+            };
+            if stopper.is_none() {
+                // A signal during the start waits for its end; a start that fails ends the process anyway.
+                stopper = node.recv().ok();
+            }
+            let Some(stopper) = &stopper else { return };
+            if !stop {
                 stopper.reload();
                 continue;
             }
+            count += 1;
+            // First of all: a log that nobody reads must not keep the node from stopping.
+            log.now();
+            stopper.stop();
+            match count {
+                1 => tracing::info!(
+                    "stopping: sources, then sinks once memory channels are empty; again to hurry"
+                ),
+                _ => tracing::warn!("stopping in a hurry"),
+            }
         }
-        count += 1;
-        match count {
-            1 => tracing::info!(
-                "stopping: sources first, then sinks once memory channels are empty; again to hurry"
-            ),
-            _ => tracing::warn!("stopping in a hurry"),
-        }
-        stopper.stop();
     }
 }

@@ -604,9 +604,9 @@ fn fan_out(extra: &str) -> (Node, [Embedded; 3]) {
     (node, ends)
 }
 
-fn refused_puts(node: &Node) -> u64 {
-    let of = metric::SOURCE_CHANNEL_WRITE_FAILURES;
-    counter(node.registry(), of, "r1", "com.acme.Both")
+fn refused_puts(node: &Node, channel: &str) -> u64 {
+    let of = metric::CHANNEL_REFUSED_PUTS;
+    counter(node.registry(), of, channel, "memory")
 }
 
 #[test]
@@ -622,7 +622,7 @@ fn a_full_required_channel_refuses_before_another_channel_holds_anything() {
         assert_eq!(held(&node, empty), 0);
         // Room that was reserved is free again.
         put(&node, &ends[3 - full], &["fits"]).unwrap();
-        assert_eq!(refused_puts(&node), 1);
+        assert_eq!((refused_puts(&node, empty), held(&node, "c1")), (0, 1));
         assert_eq!(stop_at_once(node), Outcome::Stopped { left: 2 });
     }
 }
@@ -633,7 +633,7 @@ fn a_full_optional_channel_is_passed_over() {
     put(&node, &ends[2], &["fills it"]).unwrap();
     put(&node, &ends[0], &["to both"]).unwrap();
     assert_eq!((held(&node, "c1"), held(&node, "c2")), (1, 1));
-    assert_eq!(refused_puts(&node), 0);
+    assert_eq!((refused_puts(&node, "c1"), refused_puts(&node, "c2")), (0, 1));
     assert_eq!(stop_at_once(node), Outcome::Stopped { left: 2 });
 }
 

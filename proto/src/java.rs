@@ -13,6 +13,16 @@ pub fn string_hash(text: &str) -> u32 {
 /// Sorts items as a `HashMap` that was filled by insertion would iterate over them.
 pub fn sort_in_hash_order<T>(items: &mut [T], key: impl Fn(&T) -> &str) {
     let buckets = table_size(items.len());
+    sort(items, buckets, key);
+}
+
+/// Sorts items as a `HashSet` made of a list (with room for 4/3 of it and one) would iterate over them.
+pub fn sort_in_hash_set_order<T>(items: &mut [T], key: impl Fn(&T) -> &str) {
+    let room = u32::try_from(items.len() * 4 / 3 + 1).unwrap_or(1 << 30);
+    sort(items, room.clamp(16, 1 << 30).next_power_of_two(), key);
+}
+
+fn sort<T>(items: &mut [T], buckets: u32, key: impl Fn(&T) -> &str) {
     items.sort_by_key(|item| {
         let h = string_hash(key(item));
         (h ^ (h >> 16)) & (buckets - 1)

@@ -135,6 +135,15 @@ pub enum ChannelError {
         /// transactionCapacity.
         allowed: usize,
     },
+    /// More events in one Flume transaction's takes than the transaction capacity.
+    #[error(
+        "Take list for MemoryTransaction, capacity {allowed} full, consider committing more frequently, increasing \
+         capacity, or increasing thread count"
+    )]
+    TakeTooLarge {
+        /// transactionCapacity.
+        allowed: usize,
+    },
     /// The claim exceeds what the empty channel has room for.
     #[error("batch of {bytes} bytes can never fit into the channel's byte capacity of {allowed} bytes")]
     NeverFits {

@@ -77,14 +77,10 @@ impl SourceContext {
     }
 
     async fn put_all(&self, batch: Batch, position: Option<Bytes>) -> Result<(), ChannelError> {
-        let put = self.put.put(batch, position).await;
-        if put.is_err() {
-            self.counters.channel_write_failures.add(1);
-        }
-        put
+        self.put.put(batch, position).await
     }
 
-    /// The position that came with the last committed batch, from the first required channel that has one.
+    /// The position that came with the last batch that every required channel has committed.
     pub fn position(&self) -> Option<Bytes> {
         self.put.position()
     }

@@ -39,10 +39,7 @@ impl Put for Ingest {
         // The channel that commits last: what it knows, all others know.
         let mut required = self.selector.required();
         self.sort(&mut required, |place| *place);
-        required
-            .into_iter()
-            .rev()
-            .find_map(|place| self.channels.get(place)?.position(&self.owner))
+        self.channels.get(*required.last()?)?.position(&self.owner)
     }
 
     fn transaction_capacity(&self) -> Option<usize> {

@@ -100,17 +100,16 @@ impl SinkRecipe {
             let sink = (self.build)()?;
             let blocking = sink.blocking();
             let owner: Arc<str> = format!("sink/{}", self.name).into();
-            let position = self.channel.position(&owner);
             let mut common = self.env.common(&self.name);
             common.shutdown = shutdown;
-            self.entry.started(self.env.clock.unix_ms());
             let (entry, clock) = (self.entry.clone(), self.env.clock.clone());
             let worker = Worker {
                 sink,
-                ctx: SinkContext::new(common, self.counters.clone(), owner, position),
+                ctx: SinkContext::new(common, self.counters.clone(), owner, None),
                 channel: self.channel.clone(),
                 port: self.port.clone(),
                 attached: None,
+                entry: entry.clone(),
                 env: self.env.clone(),
             };
             Ok(Task {
@@ -137,19 +136,27 @@ struct Worker {
     port: Arc<SinkPort>,
     /// What it has hung into the port.
     attached: Option<mpsc::Sender<Request>>,
+    entry: Arc<FlumeEntry>,
     env: Env,
 }
 
 impl Worker {
     async fn run(mut self) -> Result<(), RunError> {
-        self.sink.start(&self.ctx).await?;
+        let shutdown = self.ctx.shutdown.clone();
+        self.entry.started(self.env.clock.unix_ms());
+        // Not before now: a predecessor may have committed its own until it ended.
+        self.ctx.position = self.channel.position(&self.ctx.owner);
+        tokio::select! {
+            biased;
+            started = self.sink.start(&self.ctx) => started?,
+            () = shutdown.requested() => return Ok(()),
+        }
         let (task, mut turns) = mpsc::channel::<Request>(1);
         self.port.task.send_replace(Some(task.clone()));
         self.attached = Some(task);
         self.env
             .board
             .set(&format!("sink {}", self.ctx.name), State::Running);
-        let shutdown = self.ctx.shutdown.clone();
         loop {
             let request = tokio::select! {
                 biased;
@@ -193,10 +200,7 @@ impl Worker {
         };
         match taken {
             Ok(Some(lease)) => self.process(lease).await,
-            Ok(None) => {
-                self.ctx.counters.empty_batches.add(1);
-                self.sink.idle(&self.ctx).await.map(|()| Round::Empty)
-            }
+            Ok(None) => self.sink.idle(&self.ctx).await.map(|()| Round::Empty),
             Err(error) => {
                 self.ctx.counters.channel_read_failures.add(1);
                 Err(error.into())

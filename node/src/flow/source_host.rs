@@ -44,11 +44,14 @@ impl SourceRecipe {
             let (board, ready_title) = (self.env.board.clone(), board_title.clone());
             let ready = Arc::new(move || board.set(&ready_title, State::Running));
             let ctx = SourceContext::new(common, self.counters.clone(), self.ingest.clone(), ready);
-            self.entry.started(self.env.clock.unix_ms());
             let (entry, clock) = (self.entry.clone(), self.env.clock.clone());
+            let (started, start_clock) = (entry.clone(), clock.clone());
             Ok(Task {
                 blocking: source.blocking(),
-                run: source.run(ctx),
+                run: Box::pin(async move {
+                    started.started(start_clock.unix_ms());
+                    source.run(ctx).await
+                }),
                 ended: Box::new(move || entry.stopped(clock.unix_ms())),
             })
         };

@@ -26,7 +26,7 @@ pub struct Task {
     pub run: BoxFuture<'static, Result<(), RunError>>,
     /// Whether it needs a thread of its own.
     pub blocking: bool,
-    /// Called once when the task has ended, whichever way.
+    /// Called once when the task has begun and ended, whichever way.
     pub ended: Box<dyn FnOnce() + Send>,
 }
 
@@ -109,9 +109,10 @@ impl TaskHost {
         let Task { run, blocking, ended } = task;
         let slot = self.recipe.slot.clone();
         let guarded = async move {
-            let _ended = OnDrop(Some(ended));
             let alone = async move {
                 let _slot = slot.lock().await;
+                // Dropped before the place is free: what the successor begins must not be ended by us.
+                let _ended = OnDrop(Some(ended));
                 run.await
             };
             let caught = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(alone));

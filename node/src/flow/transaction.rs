@@ -2,7 +2,8 @@
 //!
 //! For programs that were written against Flume's API and for its acceptance cases; components use permits and
 //! leases themselves. States and messages are Flume's (`flume/runtime.md` 8.3). Where Flume binds a transaction
-//! to a thread, this one is a value with one owner, so "called from different thread" cannot happen.
+//! to a thread, this one is a value with one owner, so "called from different thread" cannot happen. Puts need
+//! room of their own: what the same transaction takes is free only afterwards.
 
 use crate::component::channel::{ChannelError, ChannelHandle, Claim, Lease, Want};
 use proto::event::{Batch, BatchBuilder, Event, EventLimits};
@@ -111,11 +112,7 @@ impl Transaction {
         self.expect(TransactionState::Open, "take")?;
         let limits = self.channel.limits();
         if let Some(allowed) = limits.transaction_capacity.filter(|c| self.takes.len() >= *c) {
-            return Err(ChannelError::TooLarge {
-                found: self.takes.len() + 1,
-                allowed,
-            }
-            .into());
+            return Err(ChannelError::TakeTooLarge { allowed }.into());
         }
         let wait: Duration = limits.keep_alive;
         let Some(lease) = self.channel.take(Want::events(1), wait).await? else {

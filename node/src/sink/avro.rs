@@ -159,6 +159,11 @@ impl Sink for Avro {
         Ok(())
     }
 
+    async fn idle(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
+        ctx.counters.empty_batches.add(1);
+        Ok(())
+    }
+
     async fn stop(&mut self, ctx: &SinkContext) {
         self.disconnect(ctx).await;
     }
@@ -202,7 +207,11 @@ impl Avro {
             ..
         } = &self.config;
         let connecting = TcpStream::connect((hostname.as_str(), *port));
-        let failed = match tokio::time::timeout(*connect_timeout, connecting).await {
+        let attempt = tokio::select! {
+            attempt = tokio::time::timeout(*connect_timeout, connecting) => attempt,
+            () = ctx.shutdown.requested() => return Err(RunError::retry("stopping")),
+        };
+        let failed = match attempt {
             Ok(Ok(stream)) => {
                 let _ = stream.set_nodelay(true);
                 let _ = socket2::SockRef::from(&stream).set_keepalive(true);

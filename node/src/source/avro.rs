@@ -50,6 +50,10 @@ const BACKLOG: u32 = 1_024;
 const FRAME_STALL: Duration = Duration::from_secs(60);
 /// How long a connection may take to finish its call when the source stops.
 const FINISH: Duration = Duration::from_secs(8);
+/// Answers that are collected before they are sent.
+const OUTPUT_BYTES: usize = 64 << 10;
+/// How long a closing connection waits for its peer to close too.
+const LINGER: Duration = Duration::from_millis(500);
 /// What a connection may buffer without being counted against `maxBufferedBytes`.
 const FREE_BUFFER_BYTES: usize = 256 << 10;
 
@@ -140,7 +144,12 @@ impl Source for Avro {
             tokio::select! {
                 biased;
                 () = ctx.shutdown.requested() => break,
-                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                    if ended.is_err_and(|e| e.is_panic()) {
+                        ctx.counters.processing_failures.add(1);
+                        tracing::error!(source = %ctx.name, "a connection panicked; its calls were not acknowledged");
+                    }
+                }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         if connections.len() >= shared.config.max_connections {
@@ -175,9 +184,12 @@ impl Avro {
             RunError::retry(format!("cannot {what} {bind}:{port}")).caused_by(error)
         };
         let mut last = None;
-        let addresses = lookup_host((bind.as_str(), *port))
+        let found = lookup_host((bind.as_str(), *port))
             .await
             .map_err(|e| failed("resolve", e))?;
+        // Java prefers IPv4, and peers that say `localhost` expect it.
+        let mut addresses: Vec<SocketAddr> = found.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
         for address in addresses {
             match listen_on(address) {
                 Ok(listener) => return Ok(listener),
@@ -217,7 +229,7 @@ enum Closed {
     Frame(#[from] FrameError),
     #[error("partial calls of all connections exceed maxBufferedBytes = {0}")]
     Memory(usize),
-    #[error("no byte of a call under way for {FRAME_STALL:?}")]
+    #[error("no byte of a call under way, or of its answer, for {FRAME_STALL:?}")]
     Stalled,
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -292,9 +304,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.answer_all().await?;
             self.flush().await?;
             if self.ctx.shutdown.is_requested() || self.read().await? == 0 {
+                self.close().await;
                 return Ok(());
             }
         }
+    }
+
+    /// Closes so that answers under way arrive: what the peer still sends is read and thrown away, for closing
+    /// with unread bytes would reset the connection.
+    async fn close(&mut self) {
+        let _ = self.stream.shutdown().await;
+        let mut rest = [0; 4 << 10];
+        let drain = async { while self.stream.read(&mut rest).await.is_ok_and(|n| n > 0) {} };
+        let _ = tokio::time::timeout(LINGER, drain).await;
     }
 
     /// Answers every call that has arrived whole.
@@ -305,6 +327,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match self.rpc.handle(frame, &mut self.output) {
                 ServerStep::Replied => {}
                 ServerStep::Call(call) => self.store(call, pinned).await?,
+            }
+            if self.output.len() >= OUTPUT_BYTES {
+                self.flush().await?; // a peer that asks and does not read must not make us keep its answers
             }
             if self.ctx.shutdown.is_requested() {
                 break; // what is not read is not acknowledged either: the peer sends it again
@@ -341,6 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 reply.write(Status::Ok, &mut self.output);
             }
             Err(error) => {
+                counters.channel_write_failures.add(1);
                 tracing::debug!(source = %self.ctx.name, %error, "call refused");
                 match (message, &error) {
                     (Message::Append, ChannelError::Bug(text)) => reply.error(text, &mut self.output),
@@ -358,14 +384,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Poll::Ready(stored) = poll!(put.as_mut()) {
             return Ok(stored);
         }
-        self.flush().await?;
-        Ok(put.await)
+        // The put goes on meanwhile: a peer that does not read its answers must not hold room in the channel.
+        let (stored, flushed) = tokio::join!(put, self.flush());
+        flushed?;
+        Ok(stored)
     }
 
     async fn flush(&mut self) -> Result<(), Closed> {
         if !self.output.is_empty() {
-            self.stream.write_all(&self.output).await?;
+            let written = tokio::time::timeout(FRAME_STALL, self.stream.write_all(&self.output)).await;
+            written.map_err(|_| Closed::Stalled)??;
             self.output.clear();
+            if self.output.capacity() > FREE_BUFFER_BYTES {
+                self.output = BytesMut::new();
+            }
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub enum Error {
     /// The source is not running now.
     #[error("the embedded source is not running")]
     NotRunning,
-    /// A channel refused; the event is not stored.
+    /// A channel refused; with fan-out others may hold the event.
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// The event is over a limit.
@@ -43,7 +43,12 @@ pub enum Error {
 
 /// The program's end. Cheap to clone, works from any thread.
 #[derive(Clone, Default)]
-pub struct Embedded(Arc<RwLock<Option<SourceContext>>>);
+pub struct Embedded {
+    /// The running source's context, if it runs.
+    slot: Arc<RwLock<Option<SourceContext>>>,
+    /// Held for reading by every put under way: the source ends when it can have it for itself.
+    under_way: Arc<tokio::sync::RwLock<()>>,
+}
 
 impl Embedded {
     /// An end without a source yet.
@@ -72,8 +77,9 @@ impl Embedded {
 
     /// Puts a batch that the program has built.
     pub async fn put_batch(&self, batch: Batch) -> Result<(), Error> {
+        let _under_way = self.under_way.read().await;
         let ctx = self
-            .0
+            .slot
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -81,14 +87,16 @@ impl Embedded {
         let events = batch.len() as u64;
         ctx.counters.batches_received.add(1);
         ctx.counters.received.add(events);
-        ctx.put(batch).await?;
+        ctx.put(batch)
+            .await
+            .inspect_err(|_| ctx.counters.channel_write_failures.add(1))?;
         ctx.counters.batches_accepted.add(1);
         ctx.counters.accepted.add(events);
         Ok(())
     }
 
     fn set(&self, ctx: Option<SourceContext>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ctx;
+        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = ctx;
     }
 }
 
@@ -109,6 +117,9 @@ impl Source for EmbeddedSource {
         let _cleared = Cleared(&self.slot);
         ctx.ready();
         ctx.shutdown.requested().await;
+        self.slot.set(None);
+        // Puts under way are finished or refused by the channels within keep-alive.
+        let _all = self.slot.under_way.write().await;
         Ok(())
     }
 }

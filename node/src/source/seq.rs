@@ -122,6 +122,7 @@ impl Seq {
     async fn put(&self, batch: Batch, ctx: &SourceContext, backoff: &mut Backoff) -> Result<bool, RunError> {
         let events = batch.len() as u64;
         while let Err(error) = ctx.put(batch.clone()).await {
+            ctx.counters.channel_write_failures.add(1);
             match error {
                 ChannelError::Bug(_) => return Err(error.into()),
                 ChannelError::TooLarge { .. } | ChannelError::NeverFits { .. } => {

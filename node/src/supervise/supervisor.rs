@@ -104,6 +104,9 @@ struct Child {
     starts: u64,
     /// No longer listed: it goes as soon as it has ended.
     leaving: bool,
+    /// Asked to stop, or about to be once its gate opens; until it is told, it is kept alive also while its
+    /// supervisor stops: a drain needs its sinks.
+    told: bool,
     all_starts: Counter,
     restarts: Counter,
     parked: Gauge,
@@ -126,6 +129,7 @@ impl Child {
             pending: None,
             starts: 0,
             leaving: false,
+            told: false,
             spec,
         }
     }
@@ -198,7 +202,6 @@ impl Supervisor {
 
     fn child_ended(&mut self, id: u64, starts: u64, exit: Exit, ctx: &mut Context<Self>) {
         let env = self.recipe.env.clone();
-        let stopping = self.stopping.is_some();
         let Some(child) = self
             .child(id)
             .filter(|c| c.starts == starts && c.running.is_some())
@@ -211,13 +214,13 @@ impl Supervisor {
         }
         if child.leaving {
             self.forget(id);
-        } else if stopping {
+        } else if child.told {
             child.show(&env, State::Stopped);
         } else {
             let answer = child.policy.ended(env.clock.now(), &exit);
             self.answer(id, answer, &exit, ctx);
         }
-        if stopping {
+        if self.stopping.is_some() {
             self.stop_next(ctx);
         }
     }
@@ -311,10 +314,10 @@ impl Supervisor {
         }
     }
 
-    /// Stops the highest rank that still runs; when nothing runs any more, itself.
+    /// Stops the highest rank that is still alive; when nothing is any more, itself.
     fn stop_next(&mut self, ctx: &mut Context<Self>) {
-        let running = self.children.iter().filter(|c| c.running.is_some());
-        let Some(rank) = running.map(|c| c.spec.rank).max() else {
+        let alive = |c: &&Child| c.running.is_some() || c.pending.is_some();
+        let Some(rank) = self.children.iter().filter(alive).map(|c| c.spec.rank).max() else {
             self.note.leave(Exit::Finished);
             ctx.stop();
             return;
@@ -323,27 +326,45 @@ impl Supervisor {
             return; // under way
         }
         self.stopping = Some(rank);
-        let of_rank = |c: &&Child| c.spec.rank == rank && c.running.is_some() && !c.leaving;
+        let of_rank = |c: &&Child| c.spec.rank == rank && alive(c) && !c.leaving;
         let ids: Vec<u64> = self.children.iter().filter(of_rank).map(|c| c.spec.id).collect();
         for id in ids {
+            let hurry = self.recipe.env.hurry.clone();
             let gate = self.child(id).and_then(|c| c.spec.gate.clone());
-            self.stop_child(id, gate, ctx);
+            let opened = async move {
+                if let Some(gate) = gate {
+                    tokio::select! {
+                        () = gate() => {}
+                        () = hurry.cancelled() => {}
+                    }
+                }
+            };
+            ctx.spawn(
+                opened
+                    .into_actor(self)
+                    .map(move |(), this, ctx| this.tell(id, ctx)),
+            );
         }
     }
 
-    fn stop_child(&mut self, id: u64, gate: Option<super::Gate>, ctx: &mut Context<Self>) {
+    /// Asks a child to stop; kills it if it takes too long. From here on it is not started again.
+    fn tell(&mut self, id: u64, ctx: &mut Context<Self>) {
         let hurry = self.recipe.env.hurry.clone();
+        let stopping = self.stopping.is_some();
         let Some(child) = self.child(id) else { return };
-        let Some(running) = &child.running else { return };
+        child.told = true;
+        if let Some(pending) = child.pending.take() {
+            ctx.cancel_future(pending);
+        }
+        let Some(running) = &child.running else {
+            if stopping {
+                self.stop_next(ctx);
+            }
+            return;
+        };
         let (stop, kill) = (running.stop.clone(), running.kill.clone());
         let (deadline, leaf, starts) = (child.spec.shutdown, child.spec.leaf, child.starts);
         let ask = async move {
-            if let Some(gate) = gate {
-                tokio::select! {
-                    () = gate() => {}
-                    () = hurry.cancelled() => {}
-                }
-            }
             let _ = stop.send(Stop).await;
             // Supervisors hurry by themselves, their leaves do; killing them would skip the order.
             let hurried = async {
@@ -381,11 +402,6 @@ impl Handler<Stop> for Supervisor {
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
         if self.stopping.is_none() {
             self.stopping = Some(u8::MAX);
-            for child in &mut self.children {
-                if let Some(pending) = child.pending.take() {
-                    ctx.cancel_future(pending);
-                }
-            }
             self.stop_next(ctx);
         }
     }
@@ -408,7 +424,7 @@ impl Handler<Reconcile> for Supervisor {
         }
         for (id, running) in leaving {
             if running {
-                self.stop_child(id, None, ctx);
+                self.tell(id, ctx);
             } else {
                 self.forget(id);
             }

@@ -166,7 +166,16 @@ fn fill_percentage(events: u64, capacity: u64) -> String {
     if capacity == 0 {
         return "1.7976931348623157E308".to_owned();
     }
-    format!("{:?}", events as f64 / capacity as f64 * 100.0)
+    let percentage = events as f64 / capacity as f64 * 100.0;
+    if percentage == 0.0 || percentage >= 1e-3 {
+        return format!("{percentage:?}");
+    }
+    // Java turns to exponents earlier than Rust does, and always writes a fraction.
+    let text = format!("{percentage:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
+    }
 }
 
 #[cfg(test)]
@@ -212,5 +221,7 @@ mod tests {
         assert_eq!(fill_percentage(0, 100), "0.0");
         assert_eq!(fill_percentage(1, 1), "100.0");
         assert_eq!(fill_percentage(1, 0), "1.7976931348623157E308");
+        assert_eq!(fill_percentage(1, 1 << 20), "9.5367431640625E-5");
+        assert_eq!(fill_percentage(1, 3), "33.33333333333333");
     }
 }

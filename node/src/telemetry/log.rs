@@ -235,9 +235,14 @@ pub struct Backlog {
     complained: AtomicBool,
 }
 
+/// How often a thread that waits for room looks whether it is to hurry.
+const HURRY_POLL: std::time::Duration = std::time::Duration::from_millis(200);
+
 struct State {
     lines: Vec<u8>,
     closed: bool,
+    /// Lines that find no room are thrown away from now on.
+    hurried: bool,
     /// Here while no thread has it: lines are then written by whoever logs.
     out: Option<Box<dyn Write + Send>>,
 }
@@ -246,6 +251,25 @@ struct State {
 #[must_use = "dropping the guard ends the thread that writes logs"]
 pub struct Guard(Arc<Backlog>);
 
+impl Guard {
+    /// For the moment at which the process is told to stop.
+    pub fn hurry(&self) -> Hurry {
+        Hurry(self.0.clone())
+    }
+}
+
+/// Lets lines go that nobody reads, so that a reader of the log that has stalled cannot keep a node from stopping.
+#[derive(Clone)]
+pub struct Hurry(Arc<Backlog>);
+
+impl Hurry {
+    /// From now on a line that finds no room is thrown away instead of waited for.
+    pub fn now(&self) {
+        self.0.state().hurried = true;
+        self.0.room.notify_all();
+    }
+}
+
 impl Lines {
     /// Starts the thread that writes to `out`.
     pub fn start(out: Box<dyn Write + Send>) -> (Self, Guard) {
@@ -253,6 +277,7 @@ impl Lines {
             state: Mutex::new(State {
                 lines: Vec::new(),
                 closed: false,
+                hurried: false,
                 out: Some(out),
             }),
             more: Condvar::new(),
@@ -280,7 +305,11 @@ impl Write for &Backlog {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
         while state.lines.len() >= BACKLOG_BYTES_MAX && state.out.is_none() {
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if state.hurried {
+                return Ok(line.len()); // nobody reads; whoever stops must not wait for that
+            }
+            let waited = self.room.wait_timeout(state, HURRY_POLL);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         match &mut state.out {
             Some(out) => self.put(out.as_mut(), line),

@@ -238,9 +238,9 @@ impl Reader<'_> {
     ) -> Option<Component> {
         let title = format!("{word} {name}");
         entries.remove("config");
-        let edges = edge.and_then(|key| entries.remove(key)).map_or(Vec::new(), |e| {
-            e.value.split_whitespace().map(str::to_owned).collect()
-        });
+        let edges = edge
+            .and_then(|key| entries.remove(key))
+            .map_or(Vec::new(), |e| names_in(&e.value));
         if let Some(key) = edge.filter(|_| edges.is_empty()) {
             let near = nearest(key, entries.keys().map(String::as_str));
             let hint = near.map_or(String::new(), |n| format!("; did you mean it by \"{n}\"?"));
@@ -395,6 +395,17 @@ impl Reader<'_> {
             nothing.to_owned(),
         );
     }
+}
+
+/// The names of a list; one that stands there twice counts once.
+fn names_in(list: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in list.split_whitespace() {
+        if !names.iter().any(|n| n == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 fn or_none(list: &str) -> &str {

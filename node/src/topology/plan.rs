@@ -78,7 +78,7 @@ pub fn processors(graph: &Graph) -> Vec<Processor> {
     let mut grouped = BTreeSet::new();
     for group in &graph.groups {
         let mut sinks = group.edges.clone();
-        java::sort_in_hash_order(&mut sinks, |s| s);
+        java::sort_in_hash_set_order(&mut sinks, |s| s);
         grouped.extend(sinks.iter().cloned());
         if !sinks.is_empty() {
             all.push(Processor {

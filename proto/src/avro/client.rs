@@ -122,12 +122,13 @@ impl KnownServer {
     fn learn(&mut self, response: &HandshakeResponse<'_>) -> Result<(), ProtocolError> {
         if let Some(hash) = response.server_hash {
             let known = hash == self.hash && self.protocol.is_some();
-            self.hash = hash;
             match response.server_text {
                 _ if hash == OWN_HASH => self.protocol = None,
                 Some(text) if !known => self.protocol = Some(Arc::new(Protocol::parse(text)?)),
                 _ => {}
             }
+            // Only a protocol that could be read counts as known at the next connection.
+            self.hash = hash;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ const SPARE_BYTES_MIN: usize = 4 << 10;
 /// Size of a fresh read buffer, and the least that a frame in progress may ask for beyond what it has sent.
 const READ_BYTES: usize = 64 << 10;
 /// The most that is reserved because the last frame was as large.
-const LAST_FRAME_BYTES_MAX: usize = 1 << 20;
+const LAST_FRAME_BYTES_MAX: usize = 256 << 10;
 
 /// How large a frame may be. Java knows no limit but its heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -255,6 +255,10 @@ impl Channel for Memory {
                 let mut state = self.state();
                 let reserved = state.reserved.remove(&ticket.id).ok_or(ChannelError::Fenced)?;
                 state.free(reserved);
+                if !state.open {
+                    state.grant();
+                    return Err(ChannelError::Unavailable); // nobody would ever take it
+                }
                 state.used.events += claim.events;
                 state.used.bytes += claim.bytes;
                 if !batch.is_empty() {

@@ -31,9 +31,9 @@ pub(super) struct State {
     /// Room in slots and what of it is taken; `used` covers reserved, queued and leased events.
     pub(super) slots: usize,
     pub(super) used: Claim,
-    /// Never taken, in order.
+    /// In order; never taken, but for the rest of a piece that was split.
     pub(super) fresh: VecDeque<Piece>,
-    /// Taken and put back; all of them are older than `fresh`. The key is the number of the first event.
+    /// Taken and put back, by the number of the first event; the next one to take is the older head of the two.
     pub(super) returned: BTreeMap<u64, Piece>,
     pub(super) reserved: HashMap<u64, Claim>,
     pub(super) leased: HashMap<u64, Vec<Piece>>,
@@ -173,9 +173,16 @@ impl State {
     }
 
     pub(super) fn pop(&mut self) -> Option<Piece> {
-        let piece = match self.returned.pop_first() {
-            Some((_, piece)) => piece,
-            None => self.fresh.pop_front()?,
+        // What came back is usually older than the front, but not when another lease is still out.
+        let from_returned = match (self.returned.first_key_value(), self.fresh.front()) {
+            (Some((at, _)), Some(front)) => *at < front.first,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let piece = if from_returned {
+            self.returned.pop_first()?.1
+        } else {
+            self.fresh.pop_front()?
         };
         self.queued_events -= piece.claim.events;
         self.pinned -= piece.batch.pinned_bytes();
@@ -186,13 +193,8 @@ impl State {
         if let Some(piece) = rest {
             self.queued_events += piece.claim.events;
             self.pinned += piece.batch.pinned_bytes();
-            // Older than all of `fresh`, so either list would do; the front of `fresh` needs no search.
-            match self.returned.first_key_value() {
-                None => self.fresh.push_front(piece),
-                Some(_) => {
-                    self.returned.insert(piece.first, piece);
-                }
-            }
+            // It was the oldest of all, so the front of `fresh` stays in order.
+            self.fresh.push_front(piece);
         }
     }
 }

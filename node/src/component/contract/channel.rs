@@ -18,6 +18,8 @@ macro_rules! suite {
             a_take_waits_only_when_nothing_is_there,
             a_rolled_back_lease_comes_first_again_and_in_order,
             leases_commit_and_roll_back_in_any_order,
+            order_holds_over_overlapping_rollbacks_and_splits,
+            a_permit_is_of_no_use_after_the_channel_is_detached,
             room_is_free_again_only_when_a_take_commits,
             a_full_channel_makes_the_putter_wait_until_there_is_room,
             waiting_putters_are_served_in_order_of_arrival,
@@ -142,6 +144,40 @@ pub async fn leases_commit_and_roll_back_in_any_order(make: Make<'_>) {
     channel.commit_take(b, None).await.unwrap();
     channel.rollback(a);
     assert_eq!(drain(&channel).await, [0, 1, 2, 6, 7, 8, 9, 10, 11]);
+}
+
+pub async fn order_holds_over_overlapping_rollbacks_and_splits(make: Make<'_>) {
+    let channel = make(100, 100, 3);
+    put(&channel, 0..10).await.unwrap();
+    put(&channel, 10..20).await.unwrap();
+    let (first, _) = take(&channel, 10).await.unwrap();
+    let (second, _) = take(&channel, 10).await.unwrap();
+    channel.rollback(first);
+    let (third, events) = take(&channel, 5).await.unwrap();
+    assert_eq!(events, [0, 1, 2, 3, 4]);
+    channel.rollback(second);
+    channel.rollback(third);
+    assert_eq!(drain(&channel).await, (0..20).collect::<Vec<_>>());
+}
+
+pub async fn a_permit_is_of_no_use_after_the_channel_is_detached(make: Make<'_>) {
+    let channel = make(4, 4, 0);
+    let generation = channel.attach();
+    let ticket = channel
+        .reserve(Claim {
+            events: 1,
+            bytes: 100,
+        })
+        .await
+        .unwrap();
+    channel.detach(generation);
+    assert!(
+        channel.commit_put(ticket, numbers(0..1), None).await.is_err(),
+        "nobody would take it"
+    );
+    assert_eq!(channel.held(), 0);
+    channel.attach();
+    put(&channel, 0..4).await.unwrap();
 }
 
 pub async fn room_is_free_again_only_when_a_take_commits(make: Make<'_>) {

@@ -256,7 +256,6 @@ impl FileRoll {
         });
         self.open = Some(open);
         if let Err(why) = failed {
-            ctx.counters.write_failures.add(1);
             self.take_back(before, ctx);
             return Err(why);
         }
@@ -564,7 +563,6 @@ mod tests {
             assert!(failed.to_string().contains("failed to write file"), "{failed}");
         }
         assert_eq!(channel.channel().queued(), 2);
-        assert_eq!(ctx.counters.write_failures.value(), 2);
         assert_eq!(
             directory.files(),
             [("1700000000000-1".to_owned(), "kept\n".to_owned())]

@@ -22,10 +22,12 @@ impl Charset {
     pub fn named(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "utf-8" | "utf8" | "unicode-1-1-utf-8" => Self::Utf8,
-            "us-ascii" | "ascii" | "ascii7" | "iso646-us" | "iso_646.irv:1991" | "646" | "cp367"
-            | "ibm367" => Self::Ascii,
-            "iso-8859-1" | "iso8859-1" | "iso8859_1" | "iso_8859-1" | "8859_1" | "latin1" | "l1"
-            | "cp819" | "ibm819" | "ibm-819" | "819" => Self::Latin1,
+            "us-ascii" | "ascii" | "csascii" | "iso-ir-6" | "ansi_x3.4-1968" | "ansi_x3.4-1986"
+            | "iso_646.irv:1983" | "default" | "ascii7" | "iso646-us" | "iso_646.irv:1991" | "646"
+            | "cp367" | "ibm367" => Self::Ascii,
+            "iso-8859-1" | "iso8859-1" | "csisolatin1" | "iso-ir-100" | "iso_8859-1:1987" | "iso_8859_1"
+            | "8859-1" | "iso8859_1" | "iso_8859-1" | "8859_1" | "latin1" | "l1" | "cp819" | "ibm819"
+            | "ibm-819" | "819" => Self::Latin1,
             "utf-16" | "utf16" | "utf_16" | "unicode" | "unicodebig" => Self::Utf16,
             other => Self::Other(Encoding::for_label_no_replacement(other.as_bytes())?),
         })

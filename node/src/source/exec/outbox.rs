@@ -149,7 +149,7 @@ impl<'a> Outbox<'a> {
         if lines > 0 {
             error!(
                 events = lines,
-                "lines lost: no channel took them before the source had to stop"
+                "at least these lines are lost: no channel took them before the source had to stop"
             );
         }
     }
