@@ -177,11 +177,8 @@ impl Supervisor {
     }
 
     fn start_child(&mut self, id: u64, ctx: &mut Context<Self>) {
-        if self.stopping.is_some() {
-            return;
-        }
         let now = self.recipe.env.clock.now();
-        let Some(child) = self.child(id).filter(|c| !c.leaving) else {
+        let Some(child) = self.child(id).filter(|c| !c.leaving && !c.told) else {
             return;
         };
         let watched = (child.spec.start)();
