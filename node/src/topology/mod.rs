@@ -5,6 +5,7 @@
 //! turns the plan into recipes for supervisors.
 
 pub mod apply;
+pub mod explain;
 pub mod graph;
 pub mod plan;
 mod types;
