@@ -1,4 +1,4 @@
-//! What an agent does, for people: its flow graph as text ([`text()`]), and the order in which
+//! What an agent does, for people: its flow graph as text ([`text()`]) and as a picture ([`svg()`]), and the order in which
 //! its parts start and stop ([`plan_text`]). Pure functions of the graph: the same configuration gives the same bytes.
 //!
 //! ```text
@@ -12,8 +12,10 @@
 mod canvas;
 mod facts;
 mod layout;
+mod svg;
 mod text;
 
+pub use svg::svg;
 pub use text::text;
 
 use super::graph::{Component, Graph};
@@ -391,3 +393,6 @@ processors, so that channels are emptied; sources last, as nobody may send befor
 Stop, the other way round: sources first, so that nothing new comes in; processors once the memory channels they
 empty hold nothing, or their time is up; then sinks; channels last. Pipelines do not wait for each other.
 ";
+
+#[cfg(test)]
+mod tests;
