@@ -134,6 +134,16 @@ impl Grid {
         ];
         let label = |w: &super::Wire| wire_label(&w.route).map_or(0.0, |l| columns(&l) as f64 * MONO + 90.0);
         let labels = widest(&mut flows.iter().flat_map(|f| &f.writes).map(label));
+        // Many labels need room to evade each other.
+        let labelled = |f: &Flow| f.writes.iter().filter(|w| wire_label(&w.route).is_some()).count();
+        let crowd = flows
+            .iter()
+            .map(labelled)
+            .max()
+            .unwrap_or(0)
+            .saturating_sub(4)
+            .min(16);
+        let labels = labels + crowd as f64 * 14.0;
         let room = |side: usize, least: f64| if width[side] > 0.0 { least } else { 0.0 };
         let first = MARGIN + PANEL_PAD;
         let second = first + width[0] + room(0, labels.max(EDGE_ROOM));
@@ -422,7 +432,10 @@ fn pills(out: &mut String, curves: &[Curve], labels: &[(usize, String, String)])
             let outside = b[0] < x1 + 4.0 || b[2] > x2 - 12.0;
             100 * placed.iter().filter(|o| !apart(o)).count() + 200 * usize::from(outside) + lines
         };
-        let tries = [0.5, 0.56, 0.44, 0.62, 0.38, 0.68, 0.32, 0.74, 0.26].map(at);
+        let tries = [
+            0.5, 0.56, 0.44, 0.62, 0.38, 0.68, 0.32, 0.74, 0.26, 0.8, 0.2, 0.85, 0.15,
+        ]
+        .map(at);
         let spot = tries.into_iter().min_by_key(covered).unwrap_or(tries[0]);
         placed.push(spot);
         let [x, y, ..] = spot;
