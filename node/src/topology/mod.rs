@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod diff;
+pub mod explain;
 pub mod graph;
 pub mod live;
 pub mod plan;
