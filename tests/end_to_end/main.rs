@@ -7,6 +7,7 @@
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
+//! | `reload.rs`             | the file is edited while the node runs                                       |
 //! | `published_examples.rs` | the folders of `examples/`, started as their READMEs say                     |
 //!
 //! Every test has its own ports and its own folder, so all of them run at once. Events carry their number, and the
@@ -15,6 +16,7 @@
 mod avro_source;
 mod lifecycle;
 mod published_examples;
+mod reload;
 mod tail_to_logger;
 mod three_agents;
 mod two_agents;

@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub enum Signal {
     /// SIGTERM: stop in order; the second one: hurry.
     Term,
+    /// SIGHUP: read the configuration again.
+    Hangup,
     /// SIGKILL.
     Kill,
 }
@@ -234,6 +236,7 @@ impl Node {
         if self.is_running() {
             let number = match signal {
                 Signal::Term => Number::TERM,
+                Signal::Hangup => Number::HUP,
                 Signal::Kill => Number::KILL,
             };
             let sent = kill_process(Pid::from_child(&self.child), number);

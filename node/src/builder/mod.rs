@@ -46,7 +46,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The configuration has errors; all of them and the warnings.
-    #[error("the configuration has {} errors", .0.iter().filter(|f| f.severity == Severity::Error).count())]
+    #[error("{}", told(.0))]
     Findings(Vec<Finding>),
     /// The node is stopping.
     #[error("the node is stopping")]
@@ -54,6 +54,13 @@ pub enum StartError {
     /// The machine refuses threads.
     #[error("cannot start threads: {0}")]
     Threads(#[from] std::io::Error),
+}
+
+fn told(findings: &[Finding]) -> String {
+    match findings.iter().filter(|f| f.severity == Severity::Error).count() {
+        1 => "1 error".to_owned(),
+        n => format!("{n} errors"),
+    }
 }
 
 /// Collects what a node is to run.
