@@ -210,7 +210,7 @@ fn split(line: &str) -> (&str, &str) {
 }
 
 /// As Java's `String.trim`.
-fn trim(text: &str) -> &str {
+pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(|c| c <= ' ')
 }
 
