@@ -14,7 +14,7 @@
 //! | 75 | [`EXIT_EVENTS_LEFT`] | stopped with events left in memory channels |
 //! | 78 | [`EXIT_CONFIGURATION`] | the configuration cannot be read or run |
 //!
-//! [`spelling`] makes one spelling of Flume's many, [`arguments`] are the options with their help texts, [`reading`]
+//! `spelling` makes one spelling of Flume's many, `arguments` are the options with their help texts, and `reading`
 //! puts together what the words, `flume.opts`, `flume-env.sh` and the environment say.
 //!
 //! Source: `flume/runtime.md` 1. Unlike there, `-h`, `--help`, `-V` and `--version` work as commands, too.
@@ -71,7 +71,6 @@ Look inside while it runs:
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Command {
     /// Run an agent.
     Agent(AgentOptions),

@@ -63,9 +63,9 @@ pub fn words<A: CommandFactory + FromArgMatches>(
         let conf = spelled.given.iter().rev().find(|g| g.long == "conf");
         let conf = conf.and_then(|g| g.value.as_ref()).map(Path::new);
         let folders: Vec<&Path> = conf.into_iter().chain(world.options_folder.as_deref()).collect();
-        if let Some((options, findings)) = options_file::read(&folders).map_err(|e| unreadable(&e))? {
-            warnings.extend(findings.iter().map(Finding::to_string));
-            let options = from_file(&spelling, &options).map_err(|text| wrong(&command, &text))?;
+        if let Some(file) = options_file::read(&folders).map_err(|e| unreadable(&e))? {
+            warnings.extend(file.findings.iter().map(Finding::to_string));
+            let options = from_file(&spelling, &file.properties).map_err(|text| wrong(&command, &text))?;
             given.extend(options.into_iter().filter(|option| {
                 let adds_up = option.long.len() == 1;
                 adds_up || spelled.given.iter().all(|g| g.long != option.long)

@@ -410,7 +410,7 @@ mod tests {
             ("HOST", "h"),
             ("JAVA_OPTS", "-Dcaller"),
             ("FLUME_JAVA_OPTS", "-Dcaller2"),
-            ("HOME", "/root"),
+            ("HOME", "/h"),
         ];
         let caller = caller.map(|(k, v)| (k.to_owned(), v.to_owned()));
         parse(Path::new("c/flume-env.sh"), text, caller.into())
@@ -447,7 +447,7 @@ mod tests {
         check("export V=a\\\nb", "ab");
         check("export V=\"a\nb\"", "a\nb");
         check("export V=${NOPE:-x y}${HOST:-z}", "x yh");
-        check("export V=~/logs:$", "/root/logs:$");
+        check("export V=~/logs:$", "/h/logs:$");
         check("#!/bin/bash\r\nexport V=a\r\n", "a");
     }
 

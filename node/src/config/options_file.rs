@@ -15,8 +15,7 @@
 //!
 //! Source: `flume/runtime.md` 1.2.
 
-use super::{ConfigError, Property, properties};
-use crate::component::keys::Finding;
+use super::{ConfigError, Parsed, properties};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -30,14 +29,11 @@ pub const SYSTEM_FOLDER: &str = "/etc/flume";
 ///
 /// # Errors
 /// A file that is there and cannot be read.
-pub fn read(folders: &[&Path]) -> Result<Option<(Vec<Property>, Vec<Finding>)>, ConfigError> {
+pub fn read(folders: &[&Path]) -> Result<Option<Parsed>, ConfigError> {
     for folder in folders {
         let path = folder.join(FILE_NAME);
         match super::read(&path) {
-            Ok(bytes) => {
-                let parsed = properties::parse(&path, &bytes);
-                return Ok(Some((parsed.properties, parsed.findings)));
-            }
+            Ok(bytes) => return Ok(Some(properties::parse(&path, &bytes))),
             Err(ConfigError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -65,7 +61,7 @@ mod tests {
         std::fs::write(far.join(FILE_NAME), "f = a\nf = b").unwrap();
         let pairs = |folders: &[&Path]| {
             let read = read(folders).unwrap();
-            read.map(|(properties, _)| properties.into_iter().map(|p| p.value).collect::<Vec<_>>())
+            read.map(|parsed| parsed.properties.into_iter().map(|p| p.value).collect::<Vec<_>>())
         };
         let found = pairs(&[&near, &far]);
         std::fs::write(near.join(FILE_NAME), "f = c").unwrap();
