@@ -225,11 +225,14 @@ impl Script<'_> {
                     }
                     Ok(())
                 }
-                '$' => self.variable(&mut word),
+                '$' => self.variable(&mut word, false),
                 '`' | '|' | '&' | '<' | '>' | '(' | ')' => Err(format!("{c} needs a shell")),
-                '~' if word.is_empty() || word.ends_with('=') => {
+                '~' if assignment(&word).is_some_and(|(_, _, value)| value.is_empty()) => {
                     self.next();
-                    word.push_str(self.variables.get("HOME").map_or("~", String::as_str));
+                    let ends = |c: &char| matches!(c, '/' | ':' | ';' | ' ' | '\t' | '\r' | '\n');
+                    let home = self.variables.get("HOME").map_or("~", String::as_str);
+                    let whole = self.chars.peek().is_none_or(ends);
+                    word.push_str(if whole { home } else { "~" });
                     Ok(())
                 }
                 other => {
@@ -267,7 +270,7 @@ impl Script<'_> {
         self.next();
         while let Some(&c) = self.chars.peek() {
             match c {
-                '$' => self.variable(word)?,
+                '$' => self.variable(word, true)?,
                 '`' => return Err("` needs a shell".to_owned()),
                 _ => {
                     self.next();
@@ -291,7 +294,7 @@ impl Script<'_> {
     }
 
     /// `$NAME`, `${NAME}` or `${NAME:-text}`; a `$` before anything else is itself.
-    fn variable(&mut self, word: &mut String) -> Result<(), String> {
+    fn variable(&mut self, word: &mut String, quoted: bool) -> Result<(), String> {
         self.next();
         match self.chars.peek() {
             Some('{') => {
@@ -321,7 +324,8 @@ impl Script<'_> {
                 let name = self.name();
                 word.push_str(self.variables.get(&name).map_or("", String::as_str));
             }
-            Some('(') => return Err("$( needs a shell".to_owned()),
+            Some(c @ ('(' | '[' | '\'' | '\\')) => return Err(format!("${c} needs a shell")),
+            Some('"') if !quoted => return Err("$\" needs a shell".to_owned()),
             Some(c @ ('0'..='9' | '@' | '*' | '#' | '?' | '$' | '!' | '-')) => {
                 return Err(format!("${c} needs a shell"));
             }
