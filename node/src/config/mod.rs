@@ -1,17 +1,29 @@
 //! Configuration: from files to checked properties.
 //!
-//! [`properties`] reads one file's text; [`read_files`] reads several into one set, as Flume does with repeated
-//! `-f`: in their order, and a later definition of a key wins. What lost is kept and named, because a key that
-//! stands twice is more often a slip than a wish. The texts that operators may look for in a log
-//! (`Unable to read file`, `Configuration property ignored`) are Flume's own.
+//! [`load`] does it all, and again whenever it is called: it reads the files of its [`Sources`] ([`properties`]),
+//! lays them over each other ([`merge`]), resolves `${…}` ([`lookup`], with [`date`] and [`platform`]) and asks the
+//! config filters ([`filter`]). What stands beside a configuration is read once, by the command line: `flume-env.sh`
+//! ([`env_file`]) and `flume.opts` ([`options_file`]).
 //!
-//! Source: `flume/runtime.md` 2.1, 2.2, 3.1.
+//! Several files make one set, as in Flume: in their order, and a later definition of a key wins. What lost is kept
+//! and named, because a key that stands twice is more often a slip than a wish. The texts that operators may look
+//! for in a log (`Unable to read file`, `Configuration property ignored`) are Flume's own.
+//!
+//! Source: `flume/runtime.md` 2.1 to 2.4, 3.1.
 
+pub mod date;
+pub mod env_file;
+pub mod filter;
+pub mod lookup;
+pub mod options_file;
+pub mod platform;
 pub mod properties;
+pub mod sources;
 
-use crate::component::keys::{Finding, Severity};
+use crate::component::keys::{Finding, Place, Severity};
 pub use properties::{Parsed, Property};
-use std::collections::HashMap;
+pub use sources::Sources;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -36,6 +48,14 @@ pub enum ConfigError {
         /// As it was named on the command line.
         path: PathBuf,
     },
+    /// A URI that names no file.
+    #[error("Unable to read {uri}: {reason}")]
+    Uri {
+        /// As it was given on the command line.
+        uri: String,
+        /// What was expected.
+        reason: &'static str,
+    },
 }
 
 /// What several files say together.
@@ -47,6 +67,73 @@ pub struct Loaded {
     pub overridden: Vec<Property>,
     /// What is noteworthy in the files, in their order, then the keys that stand twice.
     pub findings: Vec<Finding>,
+    /// The files that were read, in their order: a change of one of them is a reason to load again.
+    pub files: Vec<PathBuf>,
+    /// Keys whose values are not known, because the command of a config filter was not to be run.
+    pub unknown_values: BTreeSet<String>,
+}
+
+/// Reads everything that `sources` name: files, look-ups, config filters. It blocks, for seconds if a config filter
+/// runs slow commands.
+///
+/// # Errors
+/// The first file that cannot be read. All else is a finding.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let paths = sources.paths()?;
+    let mut parsed = Vec::with_capacity(paths.len() + 1);
+    for path in &paths {
+        let bytes = read(path)?;
+        parsed.push(match sources::unsupported(path) {
+            Some(finding) => Parsed {
+                findings: vec![finding],
+                ..Parsed::default()
+            },
+            None => properties::parse(path, &bytes),
+        });
+    }
+    parsed.push(given(&sources.given));
+    let mut loaded = merge(parsed);
+    loaded.files = paths;
+    sources.note_lookups(&mut loaded);
+    let now = sources.started.clone().unwrap_or_else(jiff::Zoned::now);
+    let scope = lookup::Scope {
+        system: &sources.system_properties,
+        environment: &sources.environment,
+        env_fallback: sources.env_fallback,
+        now: &now,
+    };
+    let found = lookup::resolve(&mut loaded.properties, &scope);
+    loaded.findings.extend(found);
+    filter::apply(&mut loaded, sources);
+    Ok(loaded)
+}
+
+fn given(pairs: &[(String, String)]) -> Parsed {
+    let place = Place {
+        file: Path::new("(given)").into(),
+        line: 0,
+    };
+    let property = |(key, value): &(String, String)| Property {
+        key: properties::trim(key).to_owned(),
+        value: properties::trim(value).to_owned(),
+        place: place.clone(),
+    };
+    Parsed {
+        properties: pairs.iter().map(property).filter(|p| !p.key.is_empty()).collect(),
+        ..Parsed::default()
+    }
+}
+
+/// Something about one property of the set.
+fn finding(about: &Property, severity: Severity, code: &'static str, message: String) -> Finding {
+    Finding {
+        place: about.place.clone(),
+        severity,
+        code,
+        component: properties::COMPONENT.to_owned(),
+        property: Some(about.key.clone()),
+        message,
+    }
 }
 
 /// Reads `paths` in their order into one set of properties. A relative path is relative to the working directory.
@@ -98,15 +185,9 @@ pub fn merge(files: impl IntoIterator<Item = Parsed>) -> Loaded {
 }
 
 fn replaced(loses: &Property, wins: &Property) -> Finding {
-    Finding {
-        place: wins.place.clone(),
-        severity: Severity::Warning,
-        code: "defined-twice",
-        component: properties::COMPONENT.to_owned(),
-        property: Some(wins.key.clone()),
-        // Not the values: they may be passwords.
-        message: format!("replaces another value at {}", loses.place),
-    }
+    // Not the values: they may be passwords.
+    let message = format!("replaces another value at {}", loses.place);
+    finding(wins, Severity::Warning, "defined-twice", message)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
@@ -206,5 +287,99 @@ mod tests {
         let loaded = read_files(&paths);
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(pairs(&loaded.unwrap().properties), [("a.y", "1"), ("a.x", "2")]);
+    }
+
+    /// Loads files of a folder of its own; `{}` in URIs is the folder.
+    fn loaded(name: &str, files: &[(&str, &str)], mut sources: Sources) -> Result<Loaded, ConfigError> {
+        let folder = std::env::temp_dir().join(format!("millrace-load-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (file, text) in files {
+            std::fs::write(folder.join(file), text).unwrap();
+        }
+        let here = folder.display().to_string();
+        sources.uris = sources.uris.iter().map(|uri| uri.replace("{}", &here)).collect();
+        sources.files = sources.files.iter().map(|file| folder.join(file)).collect();
+        let loaded = load(&sources);
+        std::fs::remove_dir_all(&folder).unwrap();
+        loaded
+    }
+
+    #[test]
+    fn files_come_after_uris_and_what_a_program_gives_comes_last() {
+        let sources = Sources {
+            uris: vec!["file://{}/b".to_owned()],
+            files: vec!["o".into()],
+            given: vec![("a1.w".to_owned(), " ${a1.x} ".to_owned())],
+            ..Sources::default()
+        };
+        let files = [("b", "a1.x = 1\na1.y = 1\na1.w = 1"), ("o", "a1.x = ${a1.y}2")];
+        let loaded = loaded("uris", &files, sources).unwrap();
+        assert_eq!(
+            pairs(&loaded.properties),
+            [("a1.y", "1"), ("a1.x", "12"), ("a1.w", "12")]
+        );
+        assert_eq!(loaded.properties[1].place.line, 1);
+        assert_eq!(loaded.files.len(), 2);
+        assert!(loaded.files[0].ends_with("b"));
+    }
+
+    #[test]
+    fn look_ups_come_before_config_filters() {
+        let text = "f = f1\na1.configfilters = ${f}\na1.configfilters.f1.type = ${env:T}\n\
+                    a1.sinks.k1.x = ${${f}['${env:K}']} ${f1['K']}\na1.sinks.k1.y = ${a1.sinks.k1.x}";
+        let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+        let sources = Sources {
+            files: vec!["b".into()],
+            environment: [pair("T", "env"), pair("K", "key"), pair("key", "sesame")].into(),
+            ..Sources::default()
+        };
+        let loaded = loaded("filters", &[("b", text)], sources).unwrap();
+        assert_eq!(loaded.properties[3].value, "${${f}['${env:K}']} key");
+        assert_eq!(loaded.properties[4].value, "${${f}['${env:K}']} key");
+        assert_eq!(loaded.findings, []);
+    }
+
+    #[test]
+    fn yaml_is_named_as_in_acceptance_case_16() {
+        let sources = Sources {
+            files: vec!["x.yaml".into(), "b".into()],
+            ..Sources::default()
+        };
+        let loaded = loaded("yaml", &[("x.yaml", "a: 1"), ("b", "a1.x = 1")], sources).unwrap();
+        assert_eq!(pairs(&loaded.properties), [("a1.x", "1")]);
+        let text = loaded.findings[0].to_string();
+        assert!(
+            text.contains("error[unsupported-file]: configuration: File extension type yaml is unsupported")
+        );
+    }
+
+    #[test]
+    fn a_missing_file_as_in_acceptance_case_6() {
+        let error = load(&Sources::of_files(["missing"])).unwrap_err().to_string();
+        assert!(error.starts_with("Unable to read file missing: "), "{error}");
+    }
+
+    #[test]
+    fn an_inline_comment_is_part_of_the_value_as_in_acceptance_case_15() {
+        let sources = Sources {
+            files: vec!["b".into()],
+            ..Sources::default()
+        };
+        let text = "a1.sources.s1.port = 43101 # inline comment";
+        let loaded = loaded("inline", &[("b", text)], sources).unwrap();
+        assert_eq!(loaded.properties[0].value, "43101 # inline comment");
+    }
+
+    #[test]
+    fn lookups_of_ones_own_are_not_in_this_version() {
+        let sources = Sources {
+            system_properties: [("lookups".to_owned(), "x".to_owned())].into(),
+            ..Sources::default()
+        };
+        let text = load(&sources).unwrap().findings[0].to_string();
+        assert!(
+            text.contains("warning[not-in-this-version]: configuration: -Dlookups: "),
+            "{text}"
+        );
     }
 }

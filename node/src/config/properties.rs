@@ -165,7 +165,12 @@ fn logical_lines(text: &str) -> impl Iterator<Item = (usize, Cow<'_, str>)> {
             let (mut whole, mut goes_on) = without_continuation(Cow::Borrowed(first));
             while goes_on {
                 let Some((_, next)) = lines.next() else { break };
-                let (part, more) = without_continuation(Cow::Borrowed(next.trim_start_matches(is_blank)));
+                let next = next.trim_start_matches(is_blank);
+                // Nothing but a backslash has begun no line yet: so it is since Java 9, Java 8 takes `#` for a key.
+                if whole.is_empty() && next.starts_with(['#', '!']) {
+                    break;
+                }
+                let (part, more) = without_continuation(Cow::Borrowed(next));
                 whole.to_mut().push_str(&part);
                 goes_on = more;
             }
@@ -210,7 +215,7 @@ fn split(line: &str) -> (&str, &str) {
 }
 
 /// As Java's `String.trim`.
-fn trim(text: &str) -> &str {
+pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(|c| c <= ' ')
 }
 
@@ -338,6 +343,7 @@ mod tests {
         );
         check("\\\n\\\na=1", &[(1, "a", "1")]);
         check("\\\n\n#a=1\nb=2", &[(4, "b", "2")]);
+        check("\\\n#a=1\\\nb=2", &[(3, "b", "2")]);
         check("a=x\\\\\nb=y\\\\\\\nz", &[(1, "a", "x\\"), (2, "b", "y\\z")]);
     }
 

@@ -1,0 +1,214 @@
+//! The options as clap knows them: their help texts and their values. How they may be spelled is the business of
+//! [`spelling`](super::spelling).
+
+use crate::telemetry::log;
+use clap::{Args, Parser, ValueEnum};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+const AGENT_HELP: &str = "\
+Options may be abbreviated (--no-rel) and written with one dash (-name a1), as in Flume. They may also stand in
+flume.opts, in the configuration directory or in /etc/flume; flume-env.sh beside it gives JAVA_OPTS and variables.
+
+Example:
+  node agent -n a1 -f a1.properties -Dflume.root.logger=DEBUG,console";
+
+const CHECK_HELP: &str = "\
+Exit code 1 if there is an error. Commands of config filters are not run.
+
+Example:
+  node check -f a1.properties -n a1";
+
+const EXPLAIN_HELP: &str = "\
+Example:
+  node explain -f a1.properties --svg > flow.svg";
+
+/// The heading of what is understood and does nothing.
+const NOT_YET: &str = "Not in this version";
+
+/// What all commands that read a configuration have in common.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// Name of the agent, as in `a1.sources = …`
+    #[arg(short, long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Configuration file; repeat it to add files, later ones win
+    #[arg(short = 'f', long = "conf-file", value_name = "FILE")]
+    pub conf_files: Vec<PathBuf>,
+    /// The same as a URI, file:///path; read before those of -f
+    #[arg(short = 'u', long = "conf-uri", value_name = "URI")]
+    pub conf_uris: Vec<String>,
+    /// Configuration directory with flume-env.sh and flume.opts; relative -f do not start there
+    #[arg(short, long, value_name = "DIR")]
+    pub conf: Option<PathBuf>,
+    /// Set a Java system property, for example -Dflume.monitoring.type=http
+    #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = system_property, allow_hyphen_values = true)]
+    pub properties: Vec<(String, String)>,
+    /// JVM option; -Xmx512m is what channels size themselves by, others have no effect
+    #[arg(short = 'X', value_name = "OPTION", value_parser = jvm_option, allow_hyphen_values = true)]
+    pub jvm: Vec<JvmOption>,
+}
+
+/// Run an agent from one or more Flume configuration files.
+#[derive(Debug, Parser)]
+#[command(name = "node agent", bin_name = "node agent", after_help = AGENT_HELP)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Read the configuration once, do not look for changes
+    #[arg(long)]
+    pub no_reload_conf: bool,
+    /// Seconds between looks for changes; 0 means 30
+    #[arg(short = 'i', long, value_name = "SECONDS")]
+    pub poll_interval: Option<u64>,
+    /// Start what can be started and drop the rest, as Flume does [env: MILLRACE_LENIENT=1]
+    #[arg(long)]
+    pub lenient: bool,
+    /// Say what would be run, and end
+    #[arg(short = 'd', long)]
+    pub dryrun: bool,
+    /// Serve /metrics, /healthz and /readyz here: host:port, or a port of 127.0.0.1
+    #[arg(long, value_name = "ADDR", value_parser = admin_address)]
+    pub admin: Option<SocketAddr>,
+    /// How log lines look [default: human] [env: MILLRACE_LOG_FORMAT]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<FormatArg>,
+    /// Which log lines to write: error, warn, info, debug, trace, or target=level,… [default: info] [env: MILLRACE_LOG]
+    #[arg(long, value_name = "LEVEL", value_parser = log_level)]
+    pub log_level: Option<String>,
+    /// Seed of random decisions
+    #[arg(long, hide = true)]
+    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub unbuilt: UnbuiltArgs,
+}
+
+/// Flume's options that this version only understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = NOT_YET)]
+pub struct UnbuiltArgs {
+    /// Configuration in ZooKeeper
+    #[arg(short = 'z', long = "zkConnString", value_name = "HOST:PORT,…")]
+    pub zk_connect: Option<String>,
+    /// Its path in ZooKeeper
+    #[arg(short = 'p', long = "zkBasePath", value_name = "PATH")]
+    pub zk_base_path: Option<String>,
+    /// Directory for copies of the configuration
+    #[arg(short = 'b', long, value_name = "DIR")]
+    pub backup_directory: Option<PathBuf>,
+    /// User for configuration over HTTP; also -user
+    #[arg(long, value_name = "USER")]
+    pub conf_user: Option<String>,
+    /// Password for configuration over HTTP; also -pwd
+    #[arg(long, value_name = "PASSWORD")]
+    pub conf_password: Option<String>,
+    /// Java class that authorises; it cannot work in Flume 1.11 either
+    #[arg(short = 'a', long, value_name = "CLASS")]
+    pub auth_provider: Option<String>,
+    /// Java class that brings the configuration; it cannot work in Flume 1.11 either; also -prov
+    #[arg(long, value_name = "CLASS")]
+    pub conf_provider: Option<String>,
+    /// Java class path
+    #[arg(short = 'C', long, value_name = "PATH")]
+    pub classpath: Option<String>,
+    /// Directories of Java plugins
+    #[arg(long, value_name = "DIR:DIR")]
+    pub plugins_path: Option<String>,
+}
+
+/// Name every mistake in Flume configuration files, without running anything.
+#[derive(Debug, Parser)]
+#[command(name = "node check", bin_name = "node check", after_help = CHECK_HELP)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Write the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show the flow graph of Flume configuration files.
+#[derive(Debug, Parser)]
+#[command(name = "node explain", bin_name = "node explain", after_help = EXPLAIN_HELP)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// As a picture
+    #[arg(long, conflicts_with = "plan")]
+    pub svg: bool,
+    /// As the list of what is started, in its order
+    #[arg(long)]
+    pub plan: bool,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum FormatArg {
+    Human,
+    Json,
+}
+
+impl From<FormatArg> for log::Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Human => Self::Human,
+            FormatArg::Json => Self::Json,
+        }
+    }
+}
+
+/// An option to the JVM, by what it means here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JvmOption {
+    MaxHeapBytes(u64),
+    WithoutEffect,
+}
+
+/// Reads what follows `-D`. As in Java: without `=` the value is empty.
+pub fn system_property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        return Err("expected KEY=VALUE".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Reads what follows `-X`.
+pub fn jvm_option(text: &str) -> Result<JvmOption, String> {
+    let Some(size) = text.strip_prefix("mx") else {
+        return Ok(JvmOption::WithoutEffect);
+    };
+    let digits = size.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &size[digits.len()..] {
+        "" => Some(1),
+        "k" | "K" => Some(1 << 10),
+        "m" | "M" => Some(1 << 20),
+        "g" | "G" => Some(1 << 30),
+        "t" | "T" => Some(1u64 << 40),
+        _ => None,
+    };
+    let plain = digits.bytes().all(|b| b.is_ascii_digit());
+    let bytes = digits.parse::<u64>().ok().filter(|_| plain);
+    match bytes.zip(unit).and_then(|(n, unit)| n.checked_mul(unit)) {
+        Some(bytes) if bytes > 0 => Ok(JvmOption::MaxHeapBytes(bytes)),
+        _ => Err("expected a size such as -Xmx512m or -Xmx2g".to_owned()),
+    }
+}
+
+/// Reads a filter of log lines.
+pub fn log_level(text: &str) -> Result<String, String> {
+    log::filter(text)
+        .map(|_| text.to_owned())
+        .map_err(|e| e.to_string())
+}
+
+fn admin_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let port = text.strip_prefix(':').unwrap_or(text);
+    let port = port
+        .parse()
+        .map_err(|_| "expected an address such as 127.0.0.1:9090 or [::1]:9090, or a port".to_owned())?;
+    Ok((Ipv4Addr::LOCALHOST, port).into())
+}

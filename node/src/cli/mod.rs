@@ -1,0 +1,191 @@
+//! The command line, in Flume's spelling: `node agent -n a1 -f a1.properties`.
+//!
+//! [`parse`] prints nothing and starts nothing, so that tests can ask for every answer; it reads `flume-env.sh` and
+//! `flume.opts`, which belong to the command line. `main` prints what it returns and uses the exit codes below.
+//! Flume's own agent ends with 0 after most fatal errors; here a script can tell them apart:
+//!
+//! | code | constant | meaning |
+//! |---:|---|---|
+//! | 0 | [`EXIT_OK`] | done, or stopped in order |
+//! | 1 | [`EXIT_UNKNOWN_COMMAND`] | no command, or one that does not exist; Flume's code |
+//! | 1 | [`EXIT_FOUND_ERRORS`] | `check` found errors |
+//! | 64 | [`EXIT_USAGE`] | options that cannot be understood |
+//! | 70 | [`EXIT_GAVE_UP`] | the root supervisor gave up on a component |
+//! | 75 | [`EXIT_EVENTS_LEFT`] | stopped with events left in memory channels |
+//! | 78 | [`EXIT_CONFIGURATION`] | the configuration cannot be read or run |
+//!
+//! `spelling` makes one spelling of Flume's many, `arguments` are the options with their help texts, and `reading`
+//! puts together what the words, `flume.opts`, `flume-env.sh` and the environment say.
+//!
+//! Source: `flume/runtime.md` 1. Unlike there, `-h`, `--help`, `-V` and `--version` work as commands, too.
+
+pub mod agent;
+mod arguments;
+pub mod inspect;
+mod reading;
+mod spelling;
+
+pub use agent::{AgentOptions, dry_run};
+pub use inspect::{CheckOptions, ExplainOptions, View};
+pub use reading::World;
+use std::ffi::OsString;
+
+/// Done, or stopped in order.
+pub const EXIT_OK: u8 = 0;
+/// No command, or one that does not exist.
+pub const EXIT_UNKNOWN_COMMAND: u8 = 1;
+/// `check` found errors.
+pub const EXIT_FOUND_ERRORS: u8 = 1;
+/// Options that cannot be understood.
+pub const EXIT_USAGE: u8 = 64;
+/// The root supervisor gave up on a component.
+pub const EXIT_GAVE_UP: u8 = 70;
+/// Stopped with events left in memory channels.
+pub const EXIT_EVENTS_LEFT: u8 = 75;
+/// The configuration cannot be read or run.
+pub const EXIT_CONFIGURATION: u8 = 78;
+
+const USAGE: &str = "\
+Millrace runs Apache Flume agents: sources, channels and sinks from a .properties file.
+
+Usage: node <command> [options]
+
+Commands:
+  agent      run an agent
+  check      name every mistake in configuration files
+  explain    show the flow graph of configuration files
+  version    print the version
+  help       print this text
+
+Check a configuration, look at it, run it:
+  node check -f a1.properties
+  node explain -f a1.properties
+  node agent --name a1 --conf-file a1.properties
+
+Look inside while it runs:
+  node agent -n a1 -f a1.properties --admin :9090
+  curl http://127.0.0.1:9090/metrics
+
+`node agent --help` lists the options; so do check and explain.
+";
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Run an agent.
+    Agent(AgentOptions),
+    /// Name the mistakes of a configuration.
+    Check(CheckOptions),
+    /// Show the flow graph of a configuration.
+    Explain(ExplainOptions),
+    /// Print [`version_text`].
+    Version,
+    /// Print [`usage`].
+    Help,
+}
+
+/// The process is to end now, saying this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CliExit {
+    /// Its exit code.
+    pub code: u8,
+    /// For standard output.
+    pub stdout: String,
+    /// For standard error.
+    pub stderr: String,
+}
+
+/// Reads a command line, the name of the program first.
+///
+/// # Errors
+/// Whatever ends the process at once: mistakes, and `agent --help` (with code 0).
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, CliExit> {
+    parse_in(args, &World::of_process())
+}
+
+/// The same in another environment, for tests.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_in(args: impl Iterator<Item = OsString>, world: &World) -> Result<Command, CliExit> {
+    let mut args = args.skip(1);
+    let word = args
+        .next()
+        .map(|w| w.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    match word.as_str() {
+        "agent" => agent::read(args, world).map(Command::Agent),
+        "node" => agent::read(args, world).map(|mut options| {
+            let deprecated = "Warning: the command \"node\" is deprecated, use \"agent\"".to_owned();
+            options.warnings.insert(0, deprecated);
+            Command::Agent(options)
+        }),
+        "check" => inspect::read_check(args, world).map(Command::Check),
+        "explain" => inspect::read_explain(args, world).map(Command::Explain),
+        "version" | "--version" | "-V" => Ok(Command::Version),
+        "help" | "--help" | "-h" => Ok(Command::Help),
+        unknown => Err(CliExit {
+            code: EXIT_UNKNOWN_COMMAND,
+            stdout: usage().to_owned(),
+            stderr: format!("Error: Unknown or unspecified command '{unknown}'\n"),
+        }),
+    }
+}
+
+/// What `node help` prints.
+pub fn usage() -> &'static str {
+    USAGE
+}
+
+/// What `node version` prints.
+pub fn version_text() -> String {
+    format!(
+        "Millrace {}\nruns Apache Flume 1.x configurations\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, CliExit> {
+        parse_in(line.split_whitespace().map(OsString::from), &World::default())
+    }
+
+    #[test]
+    fn an_unknown_command_is_answered_as_in_acceptance_cases_1_and_2() {
+        for (line, word) in [
+            ("node", ""),
+            ("node bogus", "bogus"),
+            ("node password", "password"),
+        ] {
+            let exit = parsed(line).unwrap_err();
+            assert_eq!(exit.code, EXIT_UNKNOWN_COMMAND);
+            assert_eq!(
+                exit.stderr,
+                format!("Error: Unknown or unspecified command '{word}'\n")
+            );
+            assert_eq!(exit.stdout, usage());
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_commands() {
+        assert_eq!(parsed("node help"), Ok(Command::Help));
+        assert_eq!(parsed("node version extra"), Ok(Command::Version));
+        assert!(version_text().starts_with("Millrace 0."), "{}", version_text());
+        assert!(usage().contains("node agent --name a1 --conf-file a1.properties"));
+    }
+
+    #[test]
+    fn the_deprecated_command_works_with_a_warning() {
+        let Ok(Command::Agent(old)) = parsed("node node -n a1 -f b") else {
+            panic!("`node node` was not understood");
+        };
+        assert_eq!(
+            old.warnings,
+            ["Warning: the command \"node\" is deprecated, use \"agent\""]
+        );
+    }
+}
