@@ -1,5 +1,7 @@
 //! The binary `node`: command line, logging, signals, exit codes. What it runs is the library's [`node::Node`].
 
+mod inspect;
+
 use node::cli::{self, AgentOptions, Command};
 use node::component::keys::Severity;
 use node::telemetry::log;
@@ -10,9 +12,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How often files are looked at for changes, as in Flume.
-const POLL_INTERVAL: Duration = Duration::from_secs(30);
-
 /// Gives memory back to the system and scales over threads; in the binary only, never in the library.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,6 +19,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Agent(options)) => ExitCode::from(agent(&options)),
+        Ok(Command::Check(options)) => ExitCode::from(inspect::check(&options)),
+        Ok(Command::Explain(options)) => ExitCode::from(inspect::explain(&options)),
         Ok(Command::Version) => {
             print!("{}", cli::version_text());
             ExitCode::SUCCESS
@@ -39,6 +40,10 @@ fn main() -> ExitCode {
 /// Runs an agent to its end; returns the exit code.
 fn agent(options: &AgentOptions) -> u8 {
     options.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    if options.dry_run {
+        print!("{}", cli::dry_run(options));
+        return cli::EXIT_OK;
+    }
     let log_guard = match log::install(options.log_format, &options.log_level) {
         Ok(guard) => guard,
         Err(error) => {
@@ -46,20 +51,19 @@ fn agent(options: &AgentOptions) -> u8 {
             return cli::EXIT_USAGE;
         }
     };
-    let mut builder = Node::builder()
+    let builder = Node::builder()
         .agent(&options.name)
         .seed(options.seed.unwrap_or_else(rand::random))
         .max_heap_bytes(options.max_heap_bytes)
         .admin(options.admin)
         .flume_metrics(flume_metrics(options))
         .poll_interval(if options.reload {
-            POLL_INTERVAL
+            options.poll_interval
         } else {
             Duration::ZERO
-        });
-    for file in &options.conf_files {
-        builder = builder.file(file);
-    }
+        })
+        .lenient(options.lenient)
+        .configuration(options.sources.clone());
     // Before anything runs, so that no signal finds the process without a handler.
     let stopper = match listen_for_signals(log_guard.hurry()) {
         Ok(stopper) => stopper,
@@ -106,6 +110,10 @@ fn refused(error: &StartError) -> u8 {
         StartError::Findings(findings) => {
             findings.iter().for_each(|finding| eprintln!("{finding}"));
             eprintln!("Error: {error}; nothing was started");
+            eprintln!(
+                "To run what is valid and leave the rest out, as Flume does: {} --lenient",
+                command_line()
+            );
             cli::EXIT_CONFIGURATION
         }
         StartError::Config(_) => {
@@ -117,6 +125,20 @@ fn refused(error: &StartError) -> u8 {
             cli::EXIT_GAVE_UP
         }
     }
+}
+
+/// The command that was given, for the user to copy.
+fn command_line() -> String {
+    let quoted = |word: std::ffi::OsString| {
+        let word = word.to_string_lossy().into_owned();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+        if word.chars().all(plain) && !word.is_empty() {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    std::env::args_os().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Where `-Dflume.monitoring.type=http` serves Flume's JSON, if it was given: on all interfaces, as in Flume.

@@ -8,7 +8,7 @@ use crate::tree::{Sin, Tree};
 
 /// The folders and files of node/src, from the top; what stands on one line is equal.
 pub const LAYERS: &[&[&str]] = &[
-    &["main"],
+    &["main", "inspect"],
     &["cli"],
     &["builder"],
     &["config"],

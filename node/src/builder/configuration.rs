@@ -1,7 +1,7 @@
 //! Where a node's configuration comes from, to be read again at every reload, and when it has changed.
 
 use crate::component::keys::{Entry, Finding, Place};
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, Sources};
 use crate::topology::graph::{self, Graph};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,27 +13,30 @@ use tokio::sync::Notify;
 /// Two reads this far apart must agree before a file counts as changed: whoever writes it has finished then.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// Files and properties of one agent.
+/// Where the configuration of one agent comes from.
 #[derive(Debug, Clone)]
 pub struct Configuration {
     /// The agent's name.
     pub agent: String,
-    /// Later ones win.
-    pub files: Vec<PathBuf>,
-    /// These win over files.
-    pub given: Vec<(String, String)>,
+    /// Files, given properties, and what look-ups may see.
+    pub sources: Sources,
 }
 
 impl Configuration {
-    /// Reads everything anew.
+    /// Reads everything anew. Blocks, for seconds where a config filter runs slow commands.
     pub fn read(&self) -> Result<(Graph, Vec<Finding>), ConfigError> {
-        let loaded = config::read_files(&self.files)?;
+        let loaded = config::load(&self.sources)?;
         let mut findings = loaded.findings;
-        let file = |path: &Path| Place {
-            file: path.into(),
+        let first = self
+            .sources
+            .files
+            .first()
+            .map_or(Path::new("(given)"), PathBuf::as_path);
+        let place = Place {
+            file: first.into(),
             line: 0,
         };
-        let mut all: BTreeMap<String, Entry> = loaded
+        let all: BTreeMap<String, Entry> = loaded
             .properties
             .into_iter()
             .map(|p| {
@@ -46,18 +49,7 @@ impl Configuration {
                 )
             })
             .collect();
-        for (key, value) in &self.given {
-            let place = file(Path::new("(given)"));
-            all.insert(
-                key.clone(),
-                Entry {
-                    value: value.trim().to_owned(),
-                    place,
-                },
-            );
-        }
-        let first = self.files.first().map_or(Path::new("(given)"), PathBuf::as_path);
-        let (graph, found) = graph::read(&all, &self.agent, &file(first));
+        let (graph, found) = graph::read(&all, &self.agent, &place);
         findings.extend(found);
         Ok((graph, findings))
     }
@@ -65,7 +57,7 @@ impl Configuration {
     /// A number for the contents of all files; none while one of them cannot be read.
     pub fn fingerprint(&self) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
-        for file in &self.files {
+        for file in self.sources.paths().ok()? {
             std::fs::read(file).ok()?.hash(&mut hasher);
         }
         Some(hasher.finish())

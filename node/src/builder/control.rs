@@ -63,6 +63,7 @@ impl Control {
         let platform =
             SupervisorRecipe::new("platform", Strategy::RestForOne, endpoints.collect(), env.clone());
         let flows = SupervisorRecipe::new("pipelines", Strategy::OneForOne, Vec::new(), env.clone());
+        let runtime = self.site.env.runtime.clone();
         let mut live = Live::new(self.site, flows.clone());
         // Nothing runs yet, so this only fills the lists that the supervisors begin with.
         live.start(self.graph, self.applied).await;
@@ -73,6 +74,7 @@ impl Control {
         let root = SupervisorRecipe::new("node", Strategy::OneForOne, below, env);
         let reloader = Reloader {
             live,
+            runtime,
             state: self.state.clone(),
             configuration: self.configuration,
             lenient: self.lenient,
@@ -85,6 +87,7 @@ impl Control {
 /// Carries out orders, one after the other.
 struct Reloader {
     live: Live,
+    runtime: tokio::runtime::Handle,
     state: Arc<NodeState>,
     configuration: Configuration,
     lenient: bool,
@@ -105,8 +108,13 @@ impl Reloader {
 
     async fn reload(&mut self, given: Option<Vec<(String, String)>>) -> Result<Reloaded, StartError> {
         let mut next = self.configuration.clone();
-        next.given = given.unwrap_or(next.given);
-        let (graph, findings) = next.read()?;
+        if let Some(given) = given {
+            next.sources.given = given;
+        }
+        // Elsewhere, as it may run commands of config filters; actors go on meanwhile.
+        let reading = self.runtime.spawn_blocking(move || (next.read(), next));
+        let (read, next) = reading.await.map_err(|_| StartError::Stopping)?;
+        let (graph, findings) = read?;
         let refused = |f: &Finding| f.severity == Severity::Error;
         if !self.lenient && findings.iter().any(refused) {
             return Err(StartError::Findings(findings));

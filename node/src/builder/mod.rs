@@ -21,7 +21,7 @@ use crate::component::selector::Selector;
 use crate::component::serializer::Serializer;
 use crate::component::sink::{DynSink, Sink};
 use crate::component::source::{DynSource, Source};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Sources};
 use crate::flow::board::Board;
 use crate::flow::env::Env;
 use crate::flow::task_host::TaskRecipe;
@@ -68,8 +68,7 @@ fn told(findings: &[Finding]) -> String {
 pub struct NodeBuilder {
     types: Option<Types>,
     agent: String,
-    files: Vec<PathBuf>,
-    given: Vec<(String, String)>,
+    sources: Option<Sources>,
     seed: u64,
     workers: usize,
     faults: Faults,
@@ -88,15 +87,21 @@ impl NodeBuilder {
         self
     }
 
+    /// Everything that a configuration is read from; takes the place of files and properties named before.
+    pub fn configuration(mut self, sources: Sources) -> Self {
+        self.sources = Some(sources);
+        self
+    }
+
     /// Adds a `.properties` file; later ones win.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.files.push(path.into());
+        self.sources().files.push(path.into());
         self
     }
 
     /// Sets one property, `a1.sources.r1.type` say; wins over files.
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.given.push((key.into(), value.into()));
+        self.sources().given.push((key.into(), value.into()));
         self
     }
 
@@ -232,13 +237,35 @@ impl NodeBuilder {
         self
     }
 
+    /// Reads and checks everything as [`start`](Self::start) does, and starts nothing.
+    pub fn check(mut self) -> Result<Vec<Finding>, StartError> {
+        let types = Arc::new(self.types.take().unwrap_or_else(all_types));
+        let sources = self.sources().clone();
+        let configuration = Configuration {
+            agent: self.agent.clone(),
+            sources,
+        };
+        let (graph, mut findings) = configuration.read()?;
+        let runtime = self.runtime()?;
+        let site = Site {
+            env: self.env(&runtime),
+            types,
+            max_heap_bytes: self.max_heap_bytes,
+        };
+        let (_, found) = apply(&plan::plan(graph), &site, &Reuse::default());
+        runtime.shutdown_background();
+        findings.extend(found);
+        findings.sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
+        Ok(findings)
+    }
+
     /// Reads and checks everything, then starts. With errors nothing is started, unless it is lenient.
     pub fn start(mut self) -> Result<Node, StartError> {
         let types = Arc::new(self.types.take().unwrap_or_else(all_types));
+        let sources = self.sources().clone();
         let configuration = Configuration {
             agent: self.agent.clone(),
-            files: self.files.clone(),
-            given: self.given.clone(),
+            sources,
         };
         let seen = configuration.fingerprint();
         let (graph, mut findings) = configuration.read()?;
@@ -278,6 +305,11 @@ impl NodeBuilder {
             .name("control".to_owned())
             .spawn(move || control.run(runtime))?;
         Ok(Node::new(shared, thread, handle, findings, commands, watch))
+    }
+
+    fn sources(&mut self) -> &mut Sources {
+        self.sources
+            .get_or_insert_with(|| Sources::of_files(Vec::<PathBuf>::new()))
     }
 
     fn types(&mut self) -> &mut Types {
