@@ -7,6 +7,7 @@
 //!
 //! Source: `flume/runtime.md` 2.1, 2.2, 3.1.
 
+pub mod check;
 pub mod properties;
 
 use crate::component::keys::{Finding, Severity};
