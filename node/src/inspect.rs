@@ -1,14 +1,13 @@
 //! The commands that look at a configuration and run nothing: `check` and `explain`.
 
-use node::Node;
-use node::StartError;
 use node::cli::{self, CheckOptions, ExplainOptions, View};
 use node::component::keys::{Entry, Finding, Place, Severity};
-use node::config::{self, Loaded, Sources};
+use node::config::{self, Loaded, Sources, check};
 use node::topology::graph::{self, Graph};
-use node::topology::{explain, plan};
+use node::topology::{all_types, explain, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Names everything that is found; 1 with errors.
 pub fn check(options: &CheckOptions) -> u8 {
@@ -20,30 +19,10 @@ pub fn check(options: &CheckOptions) -> u8 {
             return cli::EXIT_CONFIGURATION;
         }
     };
-    let mut findings: Vec<Finding> = Vec::new();
-    for agent in agents(&loaded, &options.sources) {
-        let builder = Node::builder()
-            .agent(agent)
-            .configuration(options.sources.clone())
-            .max_heap_bytes(options.max_heap_bytes);
-        match builder.check() {
-            Ok(found) | Err(StartError::Findings(found)) => findings.extend(found),
-            Err(error) => {
-                eprintln!("Error: {error}");
-                return cli::EXIT_CONFIGURATION;
-            }
-        }
-    }
-    // What concerns the file and not an agent was found once for each of them.
-    let mut told = BTreeSet::new();
-    findings.retain(|finding| told.insert(finding.to_string()));
-    if options.json {
-        println!("{}", json(&findings));
-    } else {
-        findings.iter().for_each(|finding| println!("{finding}"));
-        println!("{}", totals(&findings));
-    }
-    u8::from(count(&findings, Severity::Error) > 0)
+    let agent = options.sources.agent.as_deref();
+    let (text, status) = check::run(&loaded, agent, &Arc::new(all_types()), options.json);
+    print!("{text}");
+    status
 }
 
 /// Shows the flow graphs.
@@ -114,43 +93,4 @@ fn graph_of(loaded: &Loaded, agent: &str, sources: &Sources) -> (Graph, Vec<Find
             line: 0,
         },
     )
-}
-
-fn count(findings: &[Finding], severity: Severity) -> usize {
-    findings.iter().filter(|f| f.severity == severity).count()
-}
-
-fn totals(findings: &[Finding]) -> String {
-    let told = |severity, word: &str| {
-        let n = count(findings, severity);
-        format!("{n} {word}{}", if n == 1 { "" } else { "s" })
-    };
-    let errors = told(Severity::Error, "error");
-    format!(
-        "{errors}, {}, {}",
-        told(Severity::Warning, "warning"),
-        told(Severity::Note, "note")
-    )
-}
-
-fn json(findings: &[Finding]) -> String {
-    let one = |f: &Finding| {
-        serde_json::json!({
-            "file": f.place.file.display().to_string(),
-            "line": f.place.line,
-            "severity": f.severity.to_string(),
-            "code": f.code,
-            "component": f.component,
-            "property": f.property,
-            "message": f.message,
-        })
-    };
-    let all: Vec<serde_json::Value> = findings.iter().map(one).collect();
-    serde_json::json!({
-        "findings": all,
-        "errors": count(findings, Severity::Error),
-        "warnings": count(findings, Severity::Warning),
-        "notes": count(findings, Severity::Note),
-    })
-    .to_string()
 }

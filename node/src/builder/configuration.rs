@@ -1,7 +1,8 @@
 //! Where a node's configuration comes from, to be read again at every reload, and when it has changed.
 
 use crate::component::keys::{Entry, Finding, Place};
-use crate::config::{self, ConfigError, Sources};
+use crate::config::{self, ConfigError, Loaded, Property, Sources, check};
+use crate::topology::apply::Site;
 use crate::topology::graph::{self, Graph};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,9 +25,8 @@ pub struct Configuration {
 
 impl Configuration {
     /// Reads everything anew. Blocks, for seconds where a config filter runs slow commands.
-    pub fn read(&self) -> Result<(Graph, Vec<Finding>), ConfigError> {
+    pub fn read(&self) -> Result<Read, ConfigError> {
         let loaded = config::load(&self.sources)?;
-        let mut findings = loaded.findings;
         let first = self
             .sources
             .files
@@ -36,22 +36,22 @@ impl Configuration {
             file: first.into(),
             line: 0,
         };
+        let entry = |p: &Property| Entry {
+            value: p.value.clone(),
+            place: p.place.clone(),
+        };
         let all: BTreeMap<String, Entry> = loaded
             .properties
-            .into_iter()
-            .map(|p| {
-                (
-                    p.key,
-                    Entry {
-                        value: p.value,
-                        place: p.place,
-                    },
-                )
-            })
+            .iter()
+            .map(|p| (p.key.clone(), entry(p)))
             .collect();
         let (graph, found) = graph::read(&all, &self.agent, &place);
-        findings.extend(found);
-        Ok((graph, findings))
+        Ok(Read {
+            agent: self.agent.clone(),
+            loaded,
+            graph,
+            found,
+        })
     }
 
     /// A number for the contents of all files; none while one of them cannot be read.
@@ -61,6 +61,29 @@ impl Configuration {
             std::fs::read(file).ok()?.hash(&mut hasher);
         }
         Some(hasher.finish())
+    }
+}
+
+/// A configuration that has been read.
+pub struct Read {
+    agent: String,
+    loaded: Loaded,
+    /// What the agent consists of.
+    pub graph: Graph,
+    found: Vec<Finding>,
+}
+
+impl Read {
+    /// Everything that is found before its components are built.
+    pub fn findings(&self, site: &Site) -> Vec<Finding> {
+        let extras = check::extras(&self.loaded, &self.agent, &self.graph, site);
+        self.loaded
+            .findings
+            .iter()
+            .chain(&self.found)
+            .cloned()
+            .chain(extras)
+            .collect()
     }
 }
 

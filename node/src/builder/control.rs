@@ -8,6 +8,7 @@ use crate::component::context::Shutdown;
 use crate::component::error::RunError;
 use crate::component::fault::Stage;
 use crate::component::keys::{Finding, Severity};
+use crate::config::check;
 use crate::flow::board::State;
 use crate::flow::env::Env;
 use crate::flow::task_host::{Slot, Task, TaskRecipe, task_host};
@@ -114,22 +115,24 @@ impl Reloader {
         // Elsewhere, as it may run commands of config filters; actors go on meanwhile.
         let reading = self.runtime.spawn_blocking(move || (next.read(), next));
         let (read, next) = reading.await.map_err(|_| StartError::Stopping)?;
-        let (graph, findings) = read?;
+        let read = read?;
+        let findings = read.findings(self.live.site());
+        let graph = read.graph;
         let refused = |f: &Finding| f.severity == Severity::Error;
         if !self.lenient && findings.iter().any(refused) {
-            return Err(StartError::Findings(findings));
+            return Err(StartError::Findings(check::tidy(findings)));
         }
         let changed = self.live.reload(graph, self.lenient).await;
         *self.state.channels() = self.live.channels();
         match changed {
             Ok((changes, more)) => {
                 self.configuration = next;
-                Ok(Reloaded {
-                    changes,
-                    findings: findings.into_iter().chain(more).collect(),
-                })
+                let findings = check::tidy(findings.into_iter().chain(more).collect());
+                Ok(Reloaded { changes, findings })
             }
-            Err(more) => Err(StartError::Findings(findings.into_iter().chain(more).collect())),
+            Err(more) => Err(StartError::Findings(check::tidy(
+                findings.into_iter().chain(more).collect(),
+            ))),
         }
     }
 }

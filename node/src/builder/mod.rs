@@ -21,7 +21,7 @@ use crate::component::selector::Selector;
 use crate::component::serializer::Serializer;
 use crate::component::sink::{DynSink, Sink};
 use crate::component::source::{DynSource, Source};
-use crate::config::{ConfigError, Sources};
+use crate::config::{ConfigError, Sources, check};
 use crate::flow::board::Board;
 use crate::flow::env::Env;
 use crate::flow::task_host::TaskRecipe;
@@ -237,28 +237,6 @@ impl NodeBuilder {
         self
     }
 
-    /// Reads and checks everything as [`start`](Self::start) does, and starts nothing.
-    pub fn check(mut self) -> Result<Vec<Finding>, StartError> {
-        let types = Arc::new(self.types.take().unwrap_or_else(all_types));
-        let sources = self.sources().clone();
-        let configuration = Configuration {
-            agent: self.agent.clone(),
-            sources,
-        };
-        let (graph, mut findings) = configuration.read()?;
-        let runtime = self.runtime()?;
-        let site = Site {
-            env: self.env(&runtime),
-            types,
-            max_heap_bytes: self.max_heap_bytes,
-        };
-        let (_, found) = apply(&plan::plan(graph), &site, &Reuse::default());
-        runtime.shutdown_background();
-        findings.extend(found);
-        findings.sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
-        Ok(findings)
-    }
-
     /// Reads and checks everything, then starts. With errors nothing is started, unless it is lenient.
     pub fn start(mut self) -> Result<Node, StartError> {
         let types = Arc::new(self.types.take().unwrap_or_else(all_types));
@@ -268,7 +246,7 @@ impl NodeBuilder {
             sources,
         };
         let seen = configuration.fingerprint();
-        let (graph, mut findings) = configuration.read()?;
+        let read = configuration.read()?;
         let runtime = self.runtime()?;
         let env = self.env(&runtime);
         let site = Site {
@@ -276,8 +254,11 @@ impl NodeBuilder {
             types,
             max_heap_bytes: self.max_heap_bytes,
         };
+        let mut findings = read.findings(&site);
+        let graph = read.graph;
         let (applied, found) = apply(&plan::plan(graph.clone()), &site, &Reuse::default());
         findings.extend(found);
+        let findings = check::tidy(findings);
         if !self.lenient && findings.iter().any(|f| f.severity == Severity::Error) {
             runtime.shutdown_background();
             return Err(StartError::Findings(findings));

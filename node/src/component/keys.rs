@@ -163,14 +163,13 @@ impl Keys {
             None => default,
             Some(Ok(value)) => value,
             Some(Err(found)) => {
-                self.wrong(
-                    key,
-                    &format!(
-                        "expected {} to {}, found \"{found}\"",
-                        allowed.start(),
-                        allowed.end()
-                    ),
+                let message = format!(
+                    "expected {} to {}, found {}",
+                    allowed.start(),
+                    allowed.end(),
+                    quoted(&found)
                 );
+                self.wrong(key, &message);
                 default
             }
         }
@@ -201,7 +200,10 @@ impl Keys {
                 self.warn(
                     key,
                     "bad-number",
-                    format!("{range}, found \"{found}\"; {default} is used, as in Flume"),
+                    format!(
+                        "{range}, found {}; {default} is used, as in Flume",
+                        quoted(&found)
+                    ),
                 );
                 default
             }
@@ -218,7 +220,10 @@ impl Keys {
             self.warn(
                 key,
                 "bad-boolean",
-                format!("expected true or false, found \"{value}\"; false is used, as in Flume"),
+                format!(
+                    "expected true or false, found {}; false is used, as in Flume",
+                    quoted(&value)
+                ),
             );
         }
         on
@@ -298,6 +303,39 @@ impl Keys {
         self.note_at(place, Severity::Warning, code, key, message);
     }
 
+    /// Something about a property under a code of its own.
+    pub fn note(&mut self, severity: Severity, key: &str, code: &'static str, message: String) {
+        let place = self.place_of(key);
+        self.note_at(place, severity, code, key, message);
+    }
+
+    /// As [`note`](Self::note), about a place that these properties do not know.
+    pub fn note_there(
+        &mut self,
+        place: Place,
+        severity: Severity,
+        code: &'static str,
+        key: &str,
+        message: String,
+    ) {
+        self.note_at(place, severity, code, key, message);
+    }
+
+    /// What is set, whoever asks for it.
+    pub fn given(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(k, e)| (k.as_str(), e))
+    }
+
+    /// A property without taking note that it was asked for.
+    pub fn peek(&self, key: &str) -> Option<&str> {
+        self.entries.get(key).map(|e| e.value.as_str())
+    }
+
+    /// What stands before these keys, up to and with a dot; empty for a whole component.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Everything found, unknown keys included.
     pub fn finish(mut self) -> Vec<Finding> {
         let unknown: Vec<(String, Place)> = self
@@ -310,7 +348,8 @@ impl Keys {
             .collect();
         for (key, place) in unknown {
             let near = nearest(&key, self.known.iter().map(String::as_str));
-            let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
+            let prefix = &self.prefix;
+            let hint = near.map_or(String::new(), |n| format!("; did you mean \"{prefix}{n}\"?"));
             self.note_at(
                 place,
                 Severity::Warning,
@@ -327,9 +366,9 @@ impl Keys {
         self.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
-    /// The keys that were asked for so far.
+    /// The keys that were asked for so far, and the prefixes, which end in a dot.
     pub fn known(&self) -> impl Iterator<Item = &str> {
-        self.known.iter().map(String::as_str)
+        self.known.iter().chain(&self.known_prefixes).map(String::as_str)
     }
 
     fn entry(&mut self, key: &str) -> Option<&Entry> {
@@ -375,29 +414,70 @@ impl Keys {
     }
 }
 
-/// The candidate that is most like `name`, if any is close enough to be a slip of the pen.
-pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let folded = name.to_lowercase();
-    candidates
-        .filter(|c| *c != name)
-        .map(|c| (distance(&folded, &c.to_lowercase()), c))
-        .filter(|(d, c)| *d <= 1 + c.len().min(name.len()) / 4)
-        .min()
-        .map(|(_, c)| c)
+/// A value as messages show it, with what may be behind its being wrong.
+fn quoted(value: &str) -> String {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let hint = if value.contains('#') {
+        "; a comment needs a line of its own"
+    } else if value.contains("${") {
+        "; it was not resolved"
+    } else if digits.len() > 9 && digits.bytes().all(|b| b.is_ascii_digit()) {
+        " (too large)"
+    } else {
+        ""
+    };
+    format!("\"{value}\"{hint}")
 }
 
-/// Edits between two words: insert, delete, replace.
+/// The candidate that is most like `name`, if any is close enough to be a slip of the pen: one slip in a short name,
+/// up to four in a long one. Case does not count.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = name.to_lowercase();
+    let mut near: Vec<(usize, &str)> = candidates
+        .filter(|c| *c != name)
+        .map(|c| (slips(&folded, &c.to_lowercase()), c))
+        .filter(|(d, c)| {
+            let length = c.len().min(name.len());
+            // Names such as c1 and c7 are two names; c1 and c11 may be one.
+            let short = length < 3 && *d > 0 && c.len() == name.len();
+            *d <= (length / 4).clamp(1, 4) && !short
+        })
+        .collect();
+    near.sort_unstable();
+    match near.as_slice() {
+        // c may be c1 as well as c2: no guess.
+        [(one, first), (two, second), ..] if one == two && first != second && name.len() < 3 => None,
+        [(_, best), ..] => Some(best),
+        [] => None,
+    }
+}
+
+/// How far two words are from being one: a word that only stops early is as near as one with one slip.
+fn slips(a: &str, b: &str) -> usize {
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    if short.len() > 3 && long.len() - short.len() < 5 && long.starts_with(short) && a != b {
+        1
+    } else {
+        distance(a, b)
+    }
+}
+
+/// Edits between two words: insert, delete, replace, swap neighbours.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+    for (i, ca) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
         for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+            let replaced = row[j] + usize::from(ca != cb);
+            let mut least = replaced.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && *ca == b[j - 1] && a[i - 1] == *cb {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -445,7 +525,7 @@ mod tests {
             texts(keys),
             [
                 "(given):0: warning[unknown-key]: sink k1 (file_roll): sink.serializer.appendNewLine: unknown, \
-              ignored; did you mean \"appendNewline\"?"
+              ignored; did you mean \"sink.serializer.appendNewline\"?"
             ]
         );
     }
@@ -457,5 +537,11 @@ mod tests {
             Some("selector.header")
         );
         assert_eq!(nearest("bogus", ["batchSize", "port"].into_iter()), None);
+        assert_eq!(nearest("host", ["port", "bind"].into_iter()), None);
+        assert_eq!(nearest("head", ["header", "default"].into_iter()), Some("header"));
+        assert_eq!(nearest("prot", ["port"].into_iter()), Some("port"));
+        assert_eq!(nearest("c9", ["c1", "c2"].into_iter()), None);
+        assert_eq!(nearest("c", ["c1", "c2"].into_iter()), None);
+        assert_eq!(nearest("c", ["c1"].into_iter()), Some("c1"));
     }
 }

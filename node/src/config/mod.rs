@@ -11,6 +11,7 @@
 //!
 //! Source: `flume/runtime.md` 2.1 to 2.4, 3.1.
 
+pub mod check;
 pub mod date;
 pub mod env_file;
 pub mod filter;

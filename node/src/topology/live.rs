@@ -43,6 +43,11 @@ impl Live {
         }
     }
 
+    /// What components are built with.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// The channels that there are.
     pub fn channels(&self) -> Vec<ChannelHandle> {
         self.channels.values().map(|c| c.handle.clone()).collect()

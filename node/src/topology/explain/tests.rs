@@ -330,6 +330,7 @@ fn graphs() -> impl Strategy<Value = Graph> {
             sources: build(sources, "SO", "CH"),
             sinks: build(sinks, "SI", "CH"),
             groups: build(groups, "GR", "SI"),
+            ..Graph::default()
         }
     })
 }

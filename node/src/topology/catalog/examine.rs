@@ -1,0 +1,434 @@
+//! The settings of a component whose type is known but not built, checked by the tables: what is missing, unknown,
+//! no number, no boolean, old or without effect, and what Flume would refuse at its start.
+
+use super::{Key, Kind, Role, Type, Value, find, not_found, unknown};
+use crate::component::keys::{Entry, Finding, Keys, Severity, nearest};
+use std::collections::BTreeMap;
+
+/// Checks all keys. `peers` are the channels of a source, for its selector, or the sinks of a group.
+pub fn examine(mut keys: Keys, kind: Kind, known: &'static Type, peers: &[String]) -> Vec<Finding> {
+    let entries: BTreeMap<String, Entry> = keys.given().map(|(k, e)| (k.to_owned(), e.clone())).collect();
+    let prefix = keys.prefix().to_owned();
+    // Whoever chose the type has read it.
+    let _ = keys.text("type");
+    read(&mut keys, known);
+    special(&mut keys, kind, known, peers);
+    let mut findings = keys.finish();
+    unknown::explain(&mut findings, kind, known.name(), &prefix, &entries);
+    findings
+}
+
+/// Asks for each key of the table.
+fn read(keys: &mut Keys, known: &'static Type) {
+    for key in known.keys() {
+        match key.role {
+            Role::Plain => plain(keys, known, key),
+            Role::Ours => {}
+            Role::Mute(why) => keys.without_effect(key.name, why),
+            Role::Old(new) => {
+                if keys.text(key.name).is_some() {
+                    keys.warn(
+                        key.name,
+                        "deprecated",
+                        format!("deprecated, the key is now \"{new}\""),
+                    );
+                }
+            }
+            // Left to be explained as unknown.
+            Role::Instead(_) => {}
+        }
+    }
+    for list in known.one_of {
+        if !list.iter().any(|key| keys.peek(key).is_some()) {
+            required(keys, known, list[0]);
+        }
+    }
+}
+
+fn plain(keys: &mut Keys, known: &Type, key: &Key) {
+    if key.required && keys.peek(key.name).is_none() {
+        required(keys, known, key.name);
+        return;
+    }
+    match key.value {
+        Value::Text | Value::Names => match key.family() {
+            Some(prefix) => drop(keys.below(prefix)),
+            None => drop(keys.text(key.name)),
+        },
+        Value::Number(default, least, most) => {
+            if key.lenient {
+                keys.lenient_number(key.name, default.unwrap_or(least), least..=most);
+            } else {
+                keys.number(key.name, least, least..=most);
+            }
+        }
+        Value::Flag(default) => drop(keys.flag(key.name, default)),
+        Value::Word(words) => one_of(keys, key, words, str::eq_ignore_ascii_case),
+        Value::Exact(words) => one_of(keys, key, words, |a, b| a == b),
+        Value::Part(kind) => part(keys, key, kind),
+    }
+}
+
+fn required(keys: &mut Keys, known: &Type, name: &str) {
+    let confused = known.keys().find(|k| {
+        matches!(k.role, Role::Instead(right) | Role::Old(right) if right == name)
+            && keys.peek(k.name).is_some()
+    });
+    let tail = name.rsplit('.').next().unwrap_or(name);
+    let near = confused.map(|k| k.name).or_else(|| {
+        let stripped = keys.peek(tail).is_some() && tail != name;
+        stripped.then_some(tail)
+    });
+    match near {
+        Some(near) => {
+            let message = format!("required, but not there; did you mean it by \"{near}\"?");
+            let _ = keys.text(name);
+            keys.note(Severity::Error, name, "missing", message);
+        }
+        None => drop(keys.required(name)),
+    }
+}
+
+fn one_of(keys: &mut Keys, key: &Key, words: &[&str], same: fn(&str, &str) -> bool) {
+    let Some(found) = keys.text(key.name) else {
+        return;
+    };
+    if words.iter().any(|word| same(word, &found)) {
+        return;
+    }
+    let near = nearest(&found, words.iter().copied());
+    let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
+    let allowed = words.join(", ");
+    if key.lenient {
+        let message = format!(
+            "expected one of {allowed}, found \"{found}\"; {} is used, as in Flume{hint}",
+            key.default
+        );
+        keys.warn(key.name, "bad-value", message);
+    } else {
+        keys.wrong(
+            key.name,
+            &format!("expected one of {allowed}, found \"{found}\"{hint}"),
+        );
+    }
+}
+
+/// A part: its type and the settings below.
+fn part(keys: &mut Keys, key: &Key, kind: Kind) {
+    let chosen = keys.text(key.name);
+    let mut below = keys.below(&format!("{}.", key.name));
+    let name = chosen.as_deref().unwrap_or(key.default);
+    match find(kind, name) {
+        Some(known) => {
+            read(&mut below, known);
+            keys.absorb(below);
+        }
+        None if name.is_empty() => {}
+        None => {
+            let why = not_found(kind, name, std::iter::empty());
+            let code = if matches!(why, super::Match::Foreign) {
+                "java-class"
+            } else {
+                "unknown-type"
+            };
+            let message = format!(
+                "\"{name}\" is no {} that is known{}",
+                kind.word(),
+                why.hint(kind, name)
+            );
+            keys.note(Severity::Error, key.name, code, message);
+        }
+    }
+}
+
+/// What concerns several keys of one type.
+fn special(keys: &mut Keys, kind: Kind, known: &Type, peers: &[String]) {
+    match (kind, known.name()) {
+        (Kind::Selector, "multiplexing") => multiplexing(keys, peers),
+        (Kind::Processor, "failover") => failover(keys, peers),
+        (Kind::Processor, "load_balance") => load_balance(keys, peers),
+        (Kind::Interceptor, "regex_extractor") => regex_extractor(keys),
+        (Kind::Source, "taildir") => taildir(keys),
+        (Kind::Sink, "hdfs") => hdfs(keys),
+        (Kind::Channel, "file") => file(keys),
+        _ => {}
+    }
+}
+
+fn multiplexing(keys: &mut Keys, channels: &[String]) {
+    let given: Vec<(String, String)> = keys
+        .given()
+        .map(|(k, e)| (k.to_owned(), e.value.clone()))
+        .collect();
+    let mut reached: Vec<&str> = Vec::new();
+    let mut complete = true;
+    for (key, value) in &given {
+        if key != "default" && !key.starts_with("mapping.") && !key.starts_with("optional.") {
+            continue;
+        }
+        for name in value.split(' ') {
+            if let Some(known) = channels.iter().find(|c| *c == name) {
+                reached.push(known);
+                continue;
+            }
+            complete = false;
+            if name.is_empty() {
+                keys.wrong(key, "exactly one blank stands between names, found two");
+                continue;
+            }
+            let near = nearest(name, channels.iter().map(String::as_str));
+            let hint = match near {
+                _ if name.contains(',') => "; names are separated by blanks".to_owned(),
+                Some(near) => format!("; did you mean \"{near}\"?"),
+                None => String::new(),
+            };
+            let list = channels.join(", ");
+            let message = format!("\"{name}\" is no channel of this source; there are: {list}{hint}");
+            keys.note(Severity::Error, key, "unknown-name", message);
+        }
+    }
+    let has = |key: &str| given.iter().any(|(k, _)| k == key);
+    if !given.iter().any(|(k, _)| k.starts_with("mapping.")) {
+        let message = "no mapping: every event takes the default".to_owned();
+        keys.warn("mapping", "no-mapping", message);
+    }
+    if !has("default") {
+        let message = "not there: events with a value that no mapping names are thrown away, and the sender is told that they are stored";
+        keys.note(Severity::Note, "default", "no-default", message.to_owned());
+    }
+    let misspelt = nearest("header", given.iter().map(|(k, _)| k.as_str())).is_some();
+    if !has("header") && !misspelt {
+        let message = "not there: the header flume.selector.header is looked at";
+        keys.note(Severity::Note, "header", "default-header", message.to_owned());
+    }
+    if complete {
+        for channel in channels.iter().filter(|c| !reached.contains(&c.as_str())) {
+            let message = format!("neither a mapping nor the default leads to channel {channel}");
+            keys.warn("mapping", "unreached-channel", message);
+        }
+    }
+}
+
+fn failover(keys: &mut Keys, sinks: &[String]) {
+    let mut taken: BTreeMap<i32, String> = BTreeMap::new();
+    for sink in sinks {
+        let key = format!("priority.{sink}");
+        match keys.peek(&key).map(str::to_owned) {
+            None => {
+                let message = "not there: the sink comes after all that have a priority".to_owned();
+                keys.warn(&key, "no-priority", message);
+            }
+            Some(text) => match text.parse::<i32>() {
+                Err(_) => {
+                    let message = format!(
+                        "expected a whole number, found \"{text}\"; it counts as not there, as in Flume"
+                    );
+                    keys.warn(&key, "bad-number", message);
+                }
+                Ok(priority) => {
+                    if let Some(other) = taken.insert(priority, sink.clone()) {
+                        let message = format!(
+                            "{priority} is the priority of {other} too: one of the two is never used"
+                        );
+                        keys.note(Severity::Error, &key, "same-priority", message);
+                    }
+                }
+            },
+        }
+    }
+    let strangers: Vec<String> = keys
+        .given()
+        .filter_map(|(k, _)| k.strip_prefix("priority."))
+        .filter(|name| !sinks.iter().any(|s| s == name))
+        .map(str::to_owned)
+        .collect();
+    for name in strangers {
+        let near = nearest(&name, sinks.iter().map(String::as_str));
+        let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
+        let message = format!(
+            "\"{name}\" is no sink of this group; there are: {}{hint}",
+            sinks.join(", ")
+        );
+        keys.warn(&format!("priority.{name}"), "unknown-name", message);
+    }
+    few(
+        keys,
+        sinks,
+        Severity::Warning,
+        "a failover group of one sink has nothing to fail over to",
+    );
+}
+
+fn load_balance(keys: &mut Keys, sinks: &[String]) {
+    few(
+        keys,
+        sinks,
+        Severity::Error,
+        "a load_balance group needs at least two sinks, found 1",
+    );
+    if let Some(selector) = keys.text("selector").filter(|s| !s.contains('.'))
+        && !["round_robin", "random"]
+            .iter()
+            .any(|word| selector.eq_ignore_ascii_case(word))
+    {
+        keys.wrong(
+            "selector",
+            &format!("expected round_robin or random, found \"{selector}\""),
+        );
+    }
+}
+
+fn few(keys: &mut Keys, sinks: &[String], severity: Severity, message: &str) {
+    if sinks.len() == 1 {
+        keys.note(severity, "type", "one-sink", message.to_owned());
+    }
+}
+
+fn regex_extractor(keys: &mut Keys) {
+    let listed = keys.text("serializers").unwrap_or_default();
+    for name in listed.split_whitespace() {
+        let mut below = keys.below(&format!("serializers.{name}."));
+        let kind = below.text("type").unwrap_or_else(|| "default".to_owned());
+        match find(Kind::GroupSerializer, &kind) {
+            Some(known) => read(&mut below, known),
+            None => {
+                drop(below.required("name"));
+                let why = not_found(Kind::GroupSerializer, &kind, std::iter::empty());
+                below.wrong(
+                    "type",
+                    &format!(
+                        "\"{kind}\" is not known{}",
+                        why.hint(Kind::GroupSerializer, &kind)
+                    ),
+                );
+            }
+        }
+        keys.absorb(below);
+    }
+}
+
+fn taildir(keys: &mut Keys) {
+    let listed = keys.text("filegroups").unwrap_or_default();
+    let mut left = false;
+    for group in listed.split_whitespace() {
+        let key = format!("filegroups.{group}");
+        let Some(pattern) = keys.text(&key) else {
+            keys.warn(
+                &key,
+                "not-configured",
+                "the group is listed, but has no pattern".to_owned(),
+            );
+            continue;
+        };
+        left = true;
+        let (folder, file) = pattern.rsplit_once('/').unwrap_or(("", &pattern));
+        if file.starts_with('*') {
+            let message = format!(
+                "the file name is a regular expression: \"{file}\" is none; did you mean \".{file}\"?"
+            );
+            keys.wrong(&key, &message);
+        }
+        if folder.contains('*') {
+            let message =
+                "only the file name is a pattern: a folder with this very name is looked for".to_owned();
+            keys.warn(&key, "folder-pattern", message);
+        }
+    }
+    if !listed.is_empty() && !left {
+        keys.wrong("filegroups", "none of its groups has a pattern");
+    }
+    let strangers: Vec<String> = keys
+        .given()
+        .filter_map(|(k, _)| k.strip_prefix("filegroups."))
+        .filter(|group| !listed.split_whitespace().any(|g| g == *group))
+        .map(str::to_owned)
+        .collect();
+    for group in strangers {
+        let message =
+            format!("the group is not listed in filegroups (\"{listed}\"), so its files are not read");
+        keys.warn(&format!("filegroups.{group}"), "not-listed", message);
+    }
+}
+
+fn hdfs(keys: &mut Keys) {
+    let kind = keys
+        .peek("hdfs.fileType")
+        .unwrap_or("SequenceFile")
+        .to_lowercase();
+    let codec = keys.peek("hdfs.codeC").map(str::to_owned);
+    match kind.as_str() {
+        "datastream" if codec.is_some() => {
+            keys.wrong(
+                "hdfs.codeC",
+                "hdfs.fileType DataStream takes no codec; CompressedStream does",
+            );
+        }
+        "compressedstream" if codec.as_deref().is_none_or(|c| c.eq_ignore_ascii_case("none")) => {
+            keys.wrong("hdfs.codeC", "required with hdfs.fileType CompressedStream");
+        }
+        "sequencefile" => sequence_file(keys),
+        _ => {}
+    }
+    let most = match keys
+        .peek("hdfs.roundUnit")
+        .unwrap_or("second")
+        .to_lowercase()
+        .as_str()
+    {
+        "hour" => 24,
+        _ => 60,
+    };
+    if keys
+        .peek("hdfs.round")
+        .is_some_and(|r| r.eq_ignore_ascii_case("true"))
+        && let Some(value) = keys.peek("hdfs.roundValue").and_then(|v| v.parse::<i64>().ok())
+        && value > most
+    {
+        keys.wrong(
+            "hdfs.roundValue",
+            &format!("expected 1 to {most}, found \"{value}\""),
+        );
+    }
+}
+
+fn sequence_file(keys: &mut Keys) {
+    if let Some(format) = keys.text("hdfs.writeFormat").filter(|f| !f.contains('.'))
+        && format != "Text"
+        && format != "Writable"
+    {
+        keys.wrong(
+            "hdfs.writeFormat",
+            &format!("expected Writable or Text, in this case, found \"{format}\""),
+        );
+    }
+    if keys.peek("serializer").is_some() {
+        let message = "has no effect with hdfs.fileType SequenceFile; DataStream has serializers";
+        keys.warn("serializer", "no-effect", message.to_owned());
+    }
+}
+
+fn file(keys: &mut Keys) {
+    let number = |keys: &Keys, key: &str, default: i64| {
+        let text = keys.peek(key).and_then(|v| v.parse::<i64>().ok());
+        text.filter(|n| *n > 0).unwrap_or(default)
+    };
+    let (capacity, most) = (
+        number(keys, "capacity", 1_000_000),
+        number(keys, "transactionCapacity", 10_000),
+    );
+    if most > capacity {
+        let key = if keys.peek("transactionCapacity").is_some() {
+            "transactionCapacity"
+        } else {
+            "capacity"
+        };
+        let message = format!("transactionCapacity ({most}) is larger than capacity ({capacity})");
+        keys.wrong(key, &message);
+    }
+    let dual = keys
+        .peek("useDualCheckpoints")
+        .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    if dual && keys.peek("backupCheckpointDir").is_none() {
+        keys.wrong("backupCheckpointDir", "required with useDualCheckpoints = true");
+    }
+}
