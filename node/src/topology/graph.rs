@@ -38,6 +38,21 @@ pub struct Graph {
 
 const LISTS: [&str; 5] = ["channels", "configfilters", "sinkgroups", "sinks", "sources"];
 
+impl Graph {
+    /// With the sources and sinks that lost all their channels: for showing what was meant.
+    pub fn with_lost(&self) -> Graph {
+        let mut whole = self.clone();
+        for (kind, component) in std::mem::take(&mut whole.lost) {
+            match kind {
+                Kind::Source => whole.sources.push(component),
+                Kind::Sink => whole.sinks.push(component),
+                _ => {}
+            }
+        }
+        whole
+    }
+}
+
 /// Reads one agent. Keys of other agents are not looked at.
 pub fn read(properties: &BTreeMap<String, Entry>, agent: &str, file: &Place) -> (Graph, Vec<Finding>) {
     let mut reader = Reader {

@@ -33,6 +33,7 @@ const CHIPS_MAX: usize = 16;
 
 /// The flow graph of `agent` as a stand-alone SVG document.
 pub fn svg(agent: &str, graph: &Graph) -> String {
+    let graph = &graph.with_lost();
     let flows = flows(graph);
     let frame = if flows.iter().any(|f| f.units.iter().any(|u| u.group.is_some())) {
         FRAME_PAD

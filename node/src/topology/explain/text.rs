@@ -22,6 +22,7 @@ const LISTED_MAX: usize = 12;
 
 /// The flow graph of `agent` as text.
 pub fn text(agent: &str, graph: &Graph) -> String {
+    let graph = &graph.with_lost();
     let counts = [
         (graph.sources.len(), "source"),
         (graph.channels.len(), "channel"),
