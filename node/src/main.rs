@@ -79,6 +79,7 @@ fn agent(options: &AgentOptions) -> u8 {
     for finding in node.findings() {
         match finding.severity {
             Severity::Note => tracing::info!("{finding}"),
+            Severity::Error => tracing::error!("{finding}"),
             _ => tracing::warn!("{finding}"),
         }
     }

@@ -7,6 +7,7 @@
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
+//! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
 //! | `published_examples.rs` | the folders of `examples/`, started as their READMEs say                     |
 //!
@@ -14,6 +15,7 @@
 //! ledger of the harness says what became of each.
 
 mod avro_source;
+mod inspect;
 mod lifecycle;
 mod published_examples;
 mod reload;

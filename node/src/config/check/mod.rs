@@ -307,7 +307,9 @@ fn as_lines(findings: &[Finding]) -> String {
         let _ = writeln!(text, "{finding}");
     }
     let [errors, warnings, notes] = counts(findings);
-    let _ = writeln!(text, "{errors} errors, {warnings} warnings, {notes} notes");
+    let told = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    let (errors, warnings) = (told(errors, "error"), told(warnings, "warning"));
+    let _ = writeln!(text, "{errors}, {warnings}, {}", told(notes, "note"));
     text
 }
 
