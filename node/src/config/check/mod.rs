@@ -307,9 +307,7 @@ fn as_lines(findings: &[Finding]) -> String {
         let _ = writeln!(text, "{finding}");
     }
     let [errors, warnings, notes] = counts(findings);
-    let told = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-    let (errors, warnings) = (told(errors, "error"), told(warnings, "warning"));
-    let _ = writeln!(text, "{errors}, {warnings}, {}", told(notes, "note"));
+    let _ = writeln!(text, "{errors} errors, {warnings} warnings, {notes} notes");
     text
 }
 

@@ -29,7 +29,7 @@ fn findings_come_by_line_and_errors_make_the_status() {
     );
     let lines: Vec<&str> = text.lines().filter_map(|l| l.split(": ").next()).collect();
     assert_eq!(lines[..3], ["f:9", "f:10", "f:11"], "{text}");
-    assert!(text.ends_with("\n1 error, 2 warnings, 0 notes\n"), "{text}");
+    assert!(text.ends_with("\n1 errors, 2 warnings, 0 notes\n"), "{text}");
     assert_eq!(status, 1);
 }
 
@@ -40,7 +40,7 @@ fn only_the_agent_that_is_asked_for_counts() {
     let (said, status) = check(&text, Some("a1"));
     assert_eq!(
         said,
-        "f:0: note[other-agents]: agent a1: not looked at: b1 (3 keys)\n0 errors, 0 warnings, 1 note\n"
+        "f:0: note[other-agents]: agent a1: not looked at: b1 (3 keys)\n0 errors, 0 warnings, 1 notes\n"
     );
     assert_eq!(status, 0);
 }
