@@ -13,7 +13,7 @@ pub mod selector;
 pub mod serializer;
 pub mod sink;
 pub mod source;
-pub mod supervise;
+pub(crate) mod supervise;
 pub mod telemetry;
 pub mod topology;
 

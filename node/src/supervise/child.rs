@@ -15,8 +15,6 @@ pub enum Strategy {
     OneForOne,
     /// Those that started after it: they lean on it.
     RestForOne,
-    /// Everybody.
-    OneForAll,
 }
 
 /// Resolves when a child may be stopped; a second signal does not wait for it.

@@ -18,6 +18,6 @@ mod policy;
 mod root;
 mod supervisor;
 
-pub use child::{ChildSpec, Children, Gate, Strategy};
+pub use child::{ChildSpec, Gate, Strategy};
 pub use root::supervise_root;
 pub use supervisor::{SupervisorRecipe, supervisor};

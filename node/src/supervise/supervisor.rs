@@ -276,7 +276,6 @@ impl Supervisor {
             let leans = match self.recipe.strategy {
                 Strategy::OneForOne => false,
                 Strategy::RestForOne => Some(at) > place,
-                Strategy::OneForAll => Some(at) != place,
             };
             (leans && !child.leaving).then_some(child.spec.id)
         };

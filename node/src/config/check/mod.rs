@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`super::properties`], [`super::merge`] | what the text says that is no property, or says twice |
 //! | [`graph`] | lists, names, edges |
-//! | [`apply`] | each component's own keys: it is built once, or held against the tables of `topology/catalog` |
+//! | `apply` | each component's own keys: it is built once, or held against the tables of `topology/catalog` |
 //! | `text` | characters and values that are seldom meant: comments, quotes, backslashes, placeholders |
 //! | `wiring` | what only shows with several components in view: ports, folders, batches, sinks that compete |
 //!
@@ -72,7 +72,7 @@ pub fn findings(loaded: &Loaded, agent: Option<&str>, types: &Arc<Types>) -> Vec
 }
 
 /// What a start does not find by itself: to be added to what reading the files, [`graph::read`] and [`apply`] say.
-pub fn extras(loaded: &Loaded, agent: &str, graph: &Graph, site: &Site) -> Vec<Finding> {
+pub(crate) fn extras(loaded: &Loaded, agent: &str, graph: &Graph, site: &Site) -> Vec<Finding> {
     let properties = entries(loaded);
     let mut all = text::look(&loaded.properties, Some(agent));
     all.extend(strangers(loaded, &properties, Some(agent)));
