@@ -1,11 +1,11 @@
 //! The commands that look at a configuration and run nothing: `check` and `explain`.
 
 use node::cli::{self, CheckOptions, ExplainOptions, View};
-use node::component::keys::{Entry, Finding, Place, Severity};
+use node::component::keys::{Finding, Place, Severity};
 use node::config::{self, Loaded, Sources, check};
 use node::topology::graph::{self, Graph};
 use node::topology::{all_types, explain, plan};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,21 +72,12 @@ fn agents(loaded: &Loaded, sources: &Sources) -> Vec<String> {
 }
 
 fn graph_of(loaded: &Loaded, agent: &str, sources: &Sources) -> (Graph, Vec<Finding>) {
-    let entry = |p: &config::Property| Entry {
-        value: p.value.clone(),
-        place: p.place.clone(),
-    };
-    let all: BTreeMap<String, Entry> = loaded
-        .properties
-        .iter()
-        .map(|p| (p.key.clone(), entry(p)))
-        .collect();
     let first = sources
         .files
         .first()
         .map_or(Path::new("(given)"), PathBuf::as_path);
     graph::read(
-        &all,
+        &loaded.entries(),
         agent,
         &Place {
             file: first.into(),

@@ -1,10 +1,9 @@
 //! Where a node's configuration comes from, to be read again at every reload, and when it has changed.
 
-use crate::component::keys::{Entry, Finding, Place};
-use crate::config::{self, ConfigError, Loaded, Property, Sources, check};
+use crate::component::keys::{Finding, Place};
+use crate::config::{self, ConfigError, Loaded, Sources, check};
 use crate::topology::apply::Site;
 use crate::topology::graph::{self, Graph};
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,16 +35,7 @@ impl Configuration {
             file: first.into(),
             line: 0,
         };
-        let entry = |p: &Property| Entry {
-            value: p.value.clone(),
-            place: p.place.clone(),
-        };
-        let all: BTreeMap<String, Entry> = loaded
-            .properties
-            .iter()
-            .map(|p| (p.key.clone(), entry(p)))
-            .collect();
-        let (graph, found) = graph::read(&all, &self.agent, &place);
+        let (graph, found) = graph::read(&loaded.entries(), &self.agent, &place);
         Ok(Read {
             agent: self.agent.clone(),
             loaded,

@@ -21,10 +21,10 @@ pub mod platform;
 pub mod properties;
 pub mod sources;
 
-use crate::component::keys::{Finding, Place, Severity};
+use crate::component::keys::{Entry, Finding, Place, Severity};
 pub use properties::{Parsed, Property};
 pub use sources::Sources;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,20 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Keys whose values are not known, because the command of a config filter was not to be run.
     pub unknown_values: BTreeSet<String>,
+}
+
+impl Loaded {
+    /// The properties by key.
+    pub fn entries(&self) -> BTreeMap<String, Entry> {
+        let entry = |p: &Property| Entry {
+            value: p.value.clone(),
+            place: p.place.clone(),
+        };
+        self.properties
+            .iter()
+            .map(|p| (p.key.clone(), entry(p)))
+            .collect()
+    }
 }
 
 /// Reads everything that `sources` name: files, look-ups, config filters. It blocks, for seconds if a config filter

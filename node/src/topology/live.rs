@@ -53,7 +53,8 @@ impl Live {
         self.channels.values().map(|c| c.handle.clone()).collect()
     }
 
-    /// Changes to another graph; with an error among the findings nothing is touched, unless `lenient`.
+    /// Changes to another graph; with an error among the findings nothing is touched; if `lenient`, only
+    /// when what is to go on would lose what it hangs on.
     pub async fn reload(
         &mut self,
         graph: Graph,
@@ -72,7 +73,11 @@ impl Live {
             ports: self.ports.clone(),
         };
         let (applied, findings) = apply(&plan(graph.clone()), &self.site, &reuse);
-        if !lenient && findings.iter().any(|f| f.severity == Severity::Error) {
+        let errors = findings.iter().any(|f| f.severity == Severity::Error);
+        let there = |id: &Id| applied.children.iter().any(|child| child.id == *id);
+        // What runs and is to go on running must not lose its footing to an error elsewhere.
+        let cut = self.children.keys().any(|id| !changes.stops(id) && !there(id));
+        if errors && (!lenient || cut) {
             return Err(findings);
         }
         self.change(&changes, graph, applied).await;

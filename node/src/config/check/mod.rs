@@ -49,7 +49,7 @@ pub fn run(loaded: &Loaded, agent: Option<&str>, types: &Arc<Types>, json: bool)
 
 /// All findings, by file and line, none twice.
 pub fn findings(loaded: &Loaded, agent: Option<&str>, types: &Arc<Types>) -> Vec<Finding> {
-    let properties = entries(loaded);
+    let properties = loaded.entries();
     let mut all = loaded.findings.clone();
     let agents = match agent {
         Some(name) => vec![name.to_owned()],
@@ -73,21 +73,12 @@ pub fn findings(loaded: &Loaded, agent: Option<&str>, types: &Arc<Types>) -> Vec
 
 /// What a start does not find by itself: to be added to what reading the files, [`graph::read`] and [`apply`] say.
 pub(crate) fn extras(loaded: &Loaded, agent: &str, graph: &Graph, site: &Site) -> Vec<Finding> {
-    let properties = entries(loaded);
+    let properties = loaded.entries();
     let mut all = text::look(&loaded.properties, Some(agent));
     all.extend(strangers(loaded, &properties, Some(agent)));
     all.extend(wiring::look(&properties, agent, graph, &site.types));
     all.extend(examine_lost(&graph.lost, site));
     all
-}
-
-fn entries(loaded: &Loaded) -> BTreeMap<String, Entry> {
-    let entry = |p: &super::Property| Entry {
-        value: p.value.clone(),
-        place: p.place.clone(),
-    };
-    let all = loaded.properties.iter();
-    all.map(|p| (p.key.clone(), entry(p))).collect()
 }
 
 /// Sorts findings by file and line, and leaves out what says the same as another.

@@ -11,11 +11,11 @@ use super::plan::{Pipeline, Plan, Processor};
 use super::unbuilt;
 use crate::component::channel::{Channel, ChannelHandle};
 use crate::component::counters::{ChannelCounters, SinkCounters, SourceCounters};
-use crate::component::error::RunError;
+use crate::component::error::{BuildError, RunError};
 use crate::component::interceptor::Interceptor;
 use crate::component::keys::{Finding, Keys, Place, Severity};
 use crate::component::processor::{DynProcessor, SinkHandle};
-use crate::component::registry::{BuildContext, Found, Kinds, Types};
+use crate::component::registry::{BuildContext, Built, Found, Kinds, Types};
 use crate::component::selector::Selector;
 use crate::component::sink::DynSink;
 use crate::component::source::DynSource;
@@ -26,9 +26,11 @@ use crate::flow::processor_host::ProcessorRecipe;
 use crate::flow::sink_host::{SinkPort, SinkRecipe};
 use crate::flow::source_host::{Rebuild, SourceRecipe};
 use crate::flow::task_host::TaskRecipe;
+use crate::flow::watched::panic_text;
 use crate::supervise::Gate;
 use crate::telemetry::{ComponentKind, FlumeEntry};
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -482,7 +484,7 @@ impl<'s> Builder<'s> {
             return None;
         };
         let ctx = self.context(&source.name, &source.edges);
-        let built = found.build(&mut keys, &ctx);
+        let built = guarded(|| found.build(&mut keys, &ctx));
         self.conclude(kind, &found.name, keys, built)
     }
 
@@ -517,19 +519,13 @@ impl<'s> Builder<'s> {
             keys: keys.clone(),
             ctx: self.context(&component.name, peers),
         };
-        let built = recipe.found.build(&mut keys, &recipe.ctx);
+        let built = guarded(|| recipe.found.build(&mut keys, &recipe.ctx));
         let type_name = recipe.found.name.clone();
         self.conclude(kind, &type_name, keys, built)
             .map(|value| (recipe, value))
     }
 
-    fn conclude<T>(
-        &mut self,
-        kind: Kind,
-        type_name: &str,
-        mut keys: Keys,
-        built: Result<T, crate::component::error::BuildError>,
-    ) -> Option<T> {
+    fn conclude<T>(&mut self, kind: Kind, type_name: &str, mut keys: Keys, built: Built<T>) -> Option<T> {
         if let Err(error) = &built
             && !keys.has_errors()
         {
@@ -589,6 +585,16 @@ impl<'s> Builder<'s> {
         }
         entry
     }
+}
+
+/// A build function that panics is a finding: it must not take down who reads the configuration.
+fn guarded<T>(build: impl FnOnce() -> Built<T>) -> Built<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|panic| {
+        Err(BuildError(format!(
+            "panicked while it was built: {}",
+            panic_text(&*panic)
+        )))
+    })
 }
 
 /// Resolves when none of the channels that a process end would empty holds an event any more, or after 30 s.
