@@ -8,6 +8,8 @@ pub mod component;
 pub mod config;
 pub mod flow;
 pub mod interceptor;
+pub mod io;
+pub mod java;
 pub mod processor;
 pub mod selector;
 pub mod serializer;

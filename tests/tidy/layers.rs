@@ -16,7 +16,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["supervise"],
     &["flow", "peer", "admin"],
     KINDS,
-    &["component", "io", "telemetry"],
+    &["component", "io", "telemetry", "java"],
 ];
 
 /// The component folders: each has a list, and no business with the others.

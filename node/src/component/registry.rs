@@ -14,6 +14,7 @@ use super::selector::Selector;
 use super::serializer::Serializer;
 use super::sink::DynSink;
 use super::source::DynSource;
+use crate::io::tls::TlsDefaults;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct BuildContext {
     pub clock: Arc<dyn Clock>,
     /// Java's `-Xmx` in bytes, if it was given: what "max heap" means in Flume's defaults.
     pub max_heap_bytes: Option<u64>,
+    /// What TLS settings default to.
+    pub tls: Arc<TlsDefaults>,
     /// Names of the channels of a source, in the order of its list (for its selector).
     pub channels: Arc<[Arc<str>]>,
     /// What else is registered: serializers are looked up here.

@@ -20,6 +20,7 @@ use crate::component::error::{BuildError, RunError};
 use crate::component::keys::Keys;
 use crate::component::registry::Type;
 use crate::component::source::{DynSource, Source, SourceContext};
+use crate::io::listen;
 use bytes::BytesMut;
 use futures_util::poll;
 use proto::avro::{
@@ -33,7 +34,7 @@ use std::task::Poll;
 use std::time::Duration;
 use thiserror::Error as ThisError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// How the list names it.
@@ -44,8 +45,6 @@ pub const TYPE: Type<Box<dyn DynSource>> = Type {
     build: |keys, _| Ok(Box::new(Config::read(keys).build()?)),
 };
 
-/// Connections that may wait to be accepted, as in Flume.
-const BACKLOG: u32 = 1_024;
 /// A frame of which no further byte comes for so long is given up.
 const FRAME_STALL: Duration = Duration::from_secs(60);
 /// How long a connection may take to finish its call when the source stops.
@@ -128,7 +127,7 @@ pub struct Avro {
 
 impl Source for Avro {
     async fn run(self, ctx: SourceContext) -> Result<(), RunError> {
-        let listener = self.listen().await?;
+        let listener = listen::tcp(&self.config.bind, self.config.port).await?;
         let local = listener
             .local_addr()
             .map_err(|e| RunError::retry("local address").caused_by(e))?;
@@ -175,43 +174,6 @@ impl Source for Avro {
         }
         Ok(())
     }
-}
-
-impl Avro {
-    async fn listen(&self) -> Result<TcpListener, RunError> {
-        let Config { bind, port, .. } = &self.config;
-        let failed = |what: &str, error: std::io::Error| {
-            RunError::retry(format!("cannot {what} {bind}:{port}")).caused_by(error)
-        };
-        let mut last = None;
-        let found = lookup_host((bind.as_str(), *port))
-            .await
-            .map_err(|e| failed("resolve", e))?;
-        // Java prefers IPv4, and peers that say `localhost` expect it.
-        let mut addresses: Vec<SocketAddr> = found.collect();
-        addresses.sort_by_key(SocketAddr::is_ipv6);
-        for address in addresses {
-            match listen_on(address) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(failed(
-            "listen on",
-            last.unwrap_or_else(|| std::io::Error::other("no address")),
-        ))
-    }
-}
-
-fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// What the connections of one source share.

@@ -79,6 +79,7 @@ pub fn build_context(name: &str, clock: Arc<dyn Clock>, types: Types) -> BuildCo
         name: name.into(),
         clock,
         max_heap_bytes: None,
+        tls: Default::default(),
         channels: Arc::from(["c1".into()]),
         types: Arc::new(types),
     }

@@ -199,6 +199,7 @@ fn built(
         },
         types: types.clone(),
         max_heap_bytes: None,
+        tls: Arc::default(),
     };
     all.extend(wiring::look(properties, agent, &graph, types));
     all.extend(examine_lost(&graph.lost, &site));

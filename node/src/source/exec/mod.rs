@@ -23,13 +23,9 @@
 //! and by `UTF-16` little-endian, so these three are treated here as Java does; UTF-32 is not known.
 //! Source: `flume/sources.md` 5.3.
 
-mod charset;
 mod lines;
 mod outbox;
 
-pub use self::charset::Charset;
-
-use self::charset::Decoder;
 use self::lines::{Line, Lines};
 use self::outbox::Outbox;
 use crate::component::context::Shutdown;
@@ -37,6 +33,7 @@ use crate::component::error::{BuildError, RunError};
 use crate::component::keys::Keys;
 use crate::component::registry::Type;
 use crate::component::source::{DynSource, Source, SourceContext};
+use crate::java::charset::{Charset, Decoder};
 use proto::event::EventLimits;
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::process::ExitStatusExt;

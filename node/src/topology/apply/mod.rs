@@ -27,6 +27,7 @@ use crate::flow::sink_host::{SinkPort, SinkRecipe};
 use crate::flow::source_host::{Rebuild, SourceRecipe};
 use crate::flow::task_host::TaskRecipe;
 use crate::flow::watched::panic_text;
+use crate::io::tls::TlsDefaults;
 use crate::supervise::Gate;
 use crate::telemetry::{ComponentKind, FlumeEntry};
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub struct Site {
     pub types: Arc<Types>,
     /// `-Xmx`, in bytes.
     pub max_heap_bytes: Option<u64>,
+    /// What TLS settings default to.
+    pub tls: Arc<TlsDefaults>,
 }
 
 impl Site {
@@ -57,6 +60,7 @@ impl Site {
             name: name.into(),
             clock: self.env.clock.clone(),
             max_heap_bytes: self.max_heap_bytes,
+            tls: self.tls.clone(),
             channels: channels.iter().map(|c| Arc::from(c.as_str())).collect(),
             types: self.types.clone(),
         }

@@ -36,6 +36,7 @@ fn left(text: &str) -> (Vec<String>, usize) {
         },
         types: Arc::new(all_types()),
         max_heap_bytes: None,
+        tls: Default::default(),
     };
     let (applied, found) = apply(&plan::plan(graph), &site, &Reuse::default());
     findings.extend(found);

@@ -17,6 +17,7 @@ fn context() -> BuildContext {
         name: "x".into(),
         clock: Arc::new(SystemClock::default()),
         max_heap_bytes: None,
+        tls: Default::default(),
         channels: [Arc::from("x")].into(),
         types: Arc::new(all_types()),
     }

@@ -1,0 +1,5 @@
+//! The shared edges of the world: listeners, TLS, names of addresses.
+
+pub mod address;
+pub mod listen;
+pub mod tls;
