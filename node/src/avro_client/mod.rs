@@ -254,5 +254,5 @@ fn open(path: &Path) -> Result<File, Failure> {
 /// Bytes of a regular file.
 fn length(file: &File) -> Option<u64> {
     let metadata = file.metadata().ok()?;
-    metadata.is_file().then(|| metadata.len())
+    metadata.is_file().then_some(metadata.len())
 }

@@ -144,8 +144,7 @@ mod tests {
     async fn what_is_no_answer_says_so() {
         let outcomes = answered(b"HTTP/1.1 400 Bad Request\r\n\r\n", 1).await;
         assert!(matches!(outcomes[0], Err(CallFailure::Frame(_))), "{outcomes:?}");
-        let foreign_serial = [&FAILED[..], &[]].concat();
-        let outcomes = answered(&foreign_serial, 1).await;
+        let outcomes = answered(FAILED, 1).await;
         assert!(
             matches!(
                 outcomes[0],
