@@ -4,6 +4,7 @@
 //! buffer on the way, some have more than ASCII. `file_roll` with `header_and_text` writes `{number=7} 7 …`.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use tests::ledger::Ledger;
@@ -41,12 +42,21 @@ pub fn lines(count: u64) -> String {
 /// When they do not come, or are others.
 #[track_caller]
 pub fn assert_rolled(folder: &Path, count: u64, headers: impl Fn(u64) -> String) {
-    let expected = usize::try_from(count).unwrap_or(usize::MAX);
-    let lines = wait::until(&format!("{count} events"), 2 * LIVENESS, || {
+    assert_rolled_from(folder, 1..=count, headers);
+}
+
+/// The same for other numbers.
+///
+/// # Panics
+/// Likewise.
+#[track_caller]
+pub fn assert_rolled_from(folder: &Path, numbers: RangeInclusive<u64>, headers: impl Fn(u64) -> String) {
+    let expected = numbers.clone().count();
+    let lines = wait::until(&format!("{expected} events"), 2 * LIVENESS, || {
         Some(rolled(folder)).filter(|lines| lines.len() >= expected)
     });
     let mut ledger = Ledger::new();
-    ledger.sent("r1", 1..=count);
+    ledger.sent("r1", numbers);
     for line in lines {
         match number(&line) {
             Some(number) if line == format!("{{{}}} {}", headers(number), body(number)) => {
