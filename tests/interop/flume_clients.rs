@@ -77,7 +77,7 @@ impl ToUs {
     fn check_sdk(mut self, call: &str, properties: &str, class: &str, calls: [&str; 2]) {
         let properties = self.folder.write("client.properties", properties);
         let properties = properties.display().to_string();
-        let mut client = self.flume.run("SendEvents", &[&properties, call, &self.input]);
+        let mut client = self.flume.run(&["SendEvents", &properties, call, &self.input]);
         assert_eq!(client.process.wait_exit(LIVENESS), 0);
         let said = client.process.log().lines().join("\n");
         assert!(said.contains(&format!("client {class}, ")), "{said}");
@@ -177,19 +177,17 @@ fn flumes_avro_client_sends_a_file_with_headers_to_us() {
     let Some(mut to_us) = ToUs::start() else { return };
     let headers = to_us.folder.write("h.properties", "from = flume\n");
     let port = to_us.ports[0].to_string();
-    let mut client = to_us.flume.run(
-        "org.apache.flume.client.avro.AvroCLIClient",
-        &[
-            "-H",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-F",
-            &to_us.input,
-            "-R",
-            &headers.display().to_string(),
-        ],
-    );
+    let mut client = to_us.flume.run(&[
+        "avro-client",
+        "-H",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-F",
+        &to_us.input,
+        "-R",
+        &headers.display().to_string(),
+    ]);
     assert_eq!(client.process.wait_exit(LIVENESS), 0);
     to_us.check(|_| "from=flume".to_owned());
 }
