@@ -7,7 +7,7 @@ use tests::wait::LIVENESS;
 use tests::{http, port};
 
 use crate::events::{NUMBER, assert_rolled, lines, numbered};
-use crate::flume::{Flume, STOPPED};
+use crate::flume::{Flume, STOPPED, Version};
 
 const EVENTS: u64 = 1_000;
 
@@ -52,7 +52,7 @@ struct ToUs {
 
 impl ToUs {
     fn start() -> Option<Self> {
-        let flume = Flume::find()?;
+        let flume = Flume::find(Version::V1_11)?;
         let folder = Folder::new("flume-client");
         let ports = [port::free(), port::free()];
         let file = folder.write("node.properties", &receiver(&folder, ports));
@@ -194,7 +194,9 @@ fn flumes_avro_client_sends_a_file_with_headers_to_us() {
 
 #[test]
 fn our_avro_client_sends_a_file_with_headers_to_flume() {
-    let Some(flume) = Flume::find() else { return };
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
     let folder = Folder::new("client-to-flume");
     let ports = [port::free(), port::free()];
     let mut peer = flume.agent(&folder, "r1", &receiver(&folder, ports));
