@@ -119,6 +119,16 @@ impl Served {
         self.channels.events.lock().unwrap().clone()
     }
 
+    /// Waits until so many events have been read and are being put.
+    pub async fn has_received(&self, events: u64) {
+        soon(async {
+            while self.ctx.counters.received.value() < events {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     pub async fn client(&self) -> Client {
         Client::connect(self.address).await
     }

@@ -7,6 +7,7 @@ use crate::component::error::RunError;
 use crate::component::source::{DynSource, Source, SourceContext};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -25,7 +26,10 @@ impl Source for WithClient {
             for pair in numbers.chunks(2) {
                 let events: Vec<String> = pair.iter().map(|n| format!("{{body:{n}}}")).collect();
                 loop {
-                    client.send(post(JSON, format!("[{}]", events.join(",")))).await;
+                    let request = post(JSON, format!("[{}]", events.join(",")));
+                    if client.stream.write_all(&request).await.is_err() {
+                        return;
+                    }
                     match client.read_answer(true).await {
                         Some(answer) if answer.status == 200 => break,
                         Some(_) => tokio::task::yield_now().await,
@@ -33,11 +37,14 @@ impl Source for WithClient {
                     }
                 }
             }
-            std::future::pending().await
+        };
+        let client_and_then_nothing = async {
+            client.await;
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             ended = source(&[]).serve(listener, ctx) => ended,
-            () = client => std::future::pending().await,
+            () = client_and_then_nothing => Ok(()),
         }
     }
 }
@@ -55,13 +62,7 @@ async fn a_request_under_way_is_answered_before_the_end_and_idle_peers_are_let_g
     assert_eq!(used.answer().await.status, 200);
     let mut busy = served.client().await;
     busy.send(post(JSON, "[{body:x}]")).await;
-    let received = served.ctx.counters.received.clone();
-    soon(async {
-        while received.value() < 1 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    served.has_received(1).await;
     served.ctx.shutdown.request();
     assert_eq!(idle.until_closed().await, "");
     assert_eq!(used.until_closed().await, "");
@@ -82,13 +83,7 @@ async fn http2_requests_under_way_are_answered_before_the_end() {
         .unwrap();
     let url = format!("http://{}/", served.address);
     let ask = tokio::spawn(client.post(&url).body("[{body:x}]").send());
-    let received = served.ctx.counters.received.clone();
-    soon(async {
-        while received.value() < 1 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    served.has_received(1).await;
     served.ctx.shutdown.request();
     served.channels.gate.as_ref().unwrap().add_permits(1);
     assert_eq!(soon(ask).await.unwrap().unwrap().status().as_u16(), 200);
