@@ -3,10 +3,11 @@
 pub mod avro;
 pub mod embedded;
 pub mod exec;
+pub mod http;
 pub mod seq;
 
 use crate::component::registry::Type;
 use crate::component::source::DynSource;
 
 /// The source types of this version.
-pub const ALL: &[Type<Box<dyn DynSource>>] = &[avro::TYPE, embedded::TYPE, exec::TYPE, seq::TYPE];
+pub const ALL: &[Type<Box<dyn DynSource>>] = &[avro::TYPE, embedded::TYPE, exec::TYPE, http::TYPE, seq::TYPE];

@@ -231,6 +231,11 @@ const HTTP: &[Key] = &[
     text("HttpConfiguration.*"),
     text("ServerConnector.*"),
     text("SslContextFactory.*"),
+    // For morphline's BlobHandler, which cuts, there is no limit.
+    long("maxRequestBytes", 64 << 20, 1).unit("bytes").ours(),
+    int("maxConnections", 10_000, 1).ours(),
+    // Or twice what one request may hold.
+    long("maxBufferedBytes", 256 << 20, 1 << 20).unit("bytes").ours(),
     old("enableSSL", "ssl"),
     old("keystorePassword", "keystore-password"),
     old("excludeProtocols", "exclude-protocols"),
