@@ -5,9 +5,17 @@ pub mod embedded;
 pub mod exec;
 pub mod http;
 pub mod seq;
+pub mod taildir;
 
 use crate::component::registry::Type;
 use crate::component::source::DynSource;
 
 /// The source types of this version.
-pub const ALL: &[Type<Box<dyn DynSource>>] = &[avro::TYPE, embedded::TYPE, exec::TYPE, http::TYPE, seq::TYPE];
+pub const ALL: &[Type<Box<dyn DynSource>>] = &[
+    avro::TYPE,
+    embedded::TYPE,
+    exec::TYPE,
+    http::TYPE,
+    seq::TYPE,
+    taildir::TYPE,
+];

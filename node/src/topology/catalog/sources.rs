@@ -132,6 +132,8 @@ const TAILDIR: &[Key] = &[
     int("batchSize", 100, 1).unit("lines"),
     long("maxBatchCount", i64::MAX, 1).unit("batches").lenient(),
     flag("cachePatternMatching", true),
+    int("maxLineBytes", 64 << 20, 1).unit("bytes").ours(),
+    int("maxOpenFiles", 256, 1).unit("files").ours(),
     instead("fileGroups", "filegroups"),
 ];
 
