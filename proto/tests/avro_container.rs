@@ -50,7 +50,10 @@ fn javas_blocks_are_read_with_every_codec() {
         assert_eq!(header.codec, codec);
         let long = [&[0xd8, 0x04][..], &[b'x'; 300]].concat();
         assert_eq!(blocks, [vec![&b"\x04ab"[..], b"\x02c"], vec![&long]]);
-        assert_eq!(header.fingerprint(), [0xc4, 0x74, 0xaa, 0x5c, 0xd7, 0xf1, 0x3a, 0x69]);
+        assert_eq!(
+            header.fingerprint(),
+            [0xc4, 0x74, 0xaa, 0x5c, 0xd7, 0xf1, 0x3a, 0x69]
+        );
     }
 }
 
@@ -74,7 +77,10 @@ fn flumes_events_are_read() {
         let headers: Vec<String> = event.headers().map(|(k, v)| format!("{k}={v} ")).collect();
         format!("{}{}", headers.concat(), String::from_utf8_lossy(&event.body))
     };
-    let texts: Vec<Vec<String>> = blocks.iter().map(|block| block.iter().map(text).collect()).collect();
+    let texts: Vec<Vec<String>> = blocks
+        .iter()
+        .map(|block| block.iter().map(text).collect())
+        .collect();
     assert_eq!(
         texts,
         [vec!["header2=value2 header1=value1 one", "two"], vec!["three"]]

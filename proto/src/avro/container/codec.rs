@@ -66,7 +66,8 @@ impl Codec {
                 Ok(())
             }
             Self::Deflate => {
-                let mut encoder = flate2::write::DeflateEncoder::new(&mut *out, flate2::Compression::default());
+                let mut encoder =
+                    flate2::write::DeflateEncoder::new(&mut *out, flate2::Compression::default());
                 encoder.write_all(data).and_then(|()| encoder.finish().map(drop))
             }
             Self::Snappy => {

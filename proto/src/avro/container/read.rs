@@ -61,11 +61,7 @@ impl Header {
         }
     }
 
-    fn of(
-        metadata: Vec<(String, Bytes)>,
-        sync: [u8; SYNC_BYTES],
-        len: u64,
-    ) -> Result<Self, ContainerError> {
+    fn of(metadata: Vec<(String, Bytes)>, sync: [u8; SYNC_BYTES], len: u64) -> Result<Self, ContainerError> {
         let find = |key: &str| metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value);
         let text = find("avro.schema").ok_or_else(|| ContainerError::Schema("not there".to_owned()))?;
         if text.len() > SCHEMA_BYTES_MAX {
@@ -243,7 +239,10 @@ impl ContainerReader {
             Some(_) if buf.is_empty() => return Ok(()),
             Some(_) => "a block",
         };
-        Err(ContainerError::Truncated { offset: self.at, what })
+        Err(ContainerError::Truncated {
+            offset: self.at,
+            what,
+        })
     }
 
     /// Count of a block, and where its bytes stand in the buffer.
@@ -365,7 +364,10 @@ impl Objects {
             if is_truncation(&error) {
                 wrong("bytes for fewer")
             } else {
-                ContainerError::Schema(format!("object of the block at byte {}: {error}", self.block.start))
+                ContainerError::Schema(format!(
+                    "object of the block at byte {}: {error}",
+                    self.block.start
+                ))
             }
         })?;
         let range = self.at..data.offset();

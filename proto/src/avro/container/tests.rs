@@ -121,7 +121,10 @@ fn what_is_wrong_is_named() {
     check(&with(start, 1), "count and length of at least 0");
     check(&written(Codec::Null, &[&[&"x".repeat(500)]]), "block: found");
     for codec in [Codec::Deflate, Codec::Snappy, Codec::Bzip2, Codec::Zstandard] {
-        check(&written(codec, &[&[&"x".repeat(6_000)]]), "uncompressed block: found 401 bytes or more");
+        check(
+            &written(codec, &[&[&"x".repeat(6_000)]]),
+            "uncompressed block: found 401 bytes or more",
+        );
         let mut broken = written(codec, &[&["ab"]]);
         let at = broken.len() - 17;
         broken[at] ^= 0x55;
@@ -137,7 +140,10 @@ fn what_is_wrong_is_named() {
     check(&other("{", &[]), "avro.schema: EOF");
     check(&other("\"nope\"", &[]), "avro.schema: undefined name: nope");
     check(&other("\"int\"", &[("avro.codec", b"xz")]), "found \"xz\"");
-    check(&other(&format!("\"{}\"", " ".repeat(SCHEMA_BYTES_MAX)), &[]), "avro.schema: found");
+    check(
+        &other(&format!("\"{}\"", " ".repeat(SCHEMA_BYTES_MAX)), &[]),
+        "avro.schema: found",
+    );
     let large = vec![0; HEADER_BYTES_MAX];
     check(&other("\"int\"", &[("x", &large)]), "header: found");
     let many: Vec<(&str, &[u8])> = vec![("k", b""); METADATA_ENTRIES_MAX];
