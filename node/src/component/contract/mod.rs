@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "the names of tests are sentences")]
 
 pub mod channel;
+pub mod deserializer;
 pub mod group;
 pub mod sink;
 pub mod source;
