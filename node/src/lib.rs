@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod admin;
+pub mod avro_client;
 pub mod builder;
 pub mod channel;
 pub mod cli;
