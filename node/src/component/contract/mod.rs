@@ -165,6 +165,23 @@ impl Recorder {
         self.batches().concat()
     }
 
+    /// Every event as `key=value,key=value | body`, headers in their order.
+    pub fn events(&self) -> Vec<String> {
+        let event = |event: proto::event::EventView<'_>| {
+            let headers: Vec<String> = event.headers().map(|(k, v)| format!("{k}={v}")).collect();
+            format!(
+                "{} | {}",
+                headers.join(","),
+                String::from_utf8_lossy(event.body())
+            )
+        };
+        let committed = self.committed.lock().unwrap();
+        committed
+            .iter()
+            .flat_map(|batch| batch.iter().map(event))
+            .collect()
+    }
+
     pub fn seen(&self) -> Seen {
         *self.seen.borrow()
     }
