@@ -7,6 +7,7 @@ pub mod channel;
 pub mod cli;
 pub mod component;
 pub mod config;
+pub mod deserializer;
 pub mod flow;
 pub mod interceptor;
 pub mod io;
