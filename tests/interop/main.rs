@@ -4,6 +4,7 @@
 //! |--------------------|-----------------------------------------------------------------------------------|
 //! | `flume_avro.rs`    | Flume's avro sink to our source, our sink to Flume's, plain, compressed, encrypted |
 //! | `flume_clients.rs` | Flume's client SDK and its avro-client to us, our avro-client to Flume            |
+//! | `flume_files.rs`   | files that Flume has begun to read and we go on with, and the reverse             |
 //! | `flume.rs`         | the peer: Flume 1.11 and 1.9 by their Maven coordinates, one JVM each             |
 //! | `hop.rs`           | one hop over Avro with Flume at one end                                           |
 //! | `events.rs`        | the events that are sent, and what a file_roll sink of either side made of them   |
@@ -16,4 +17,5 @@ mod events;
 mod flume;
 mod flume_avro;
 mod flume_clients;
+mod flume_files;
 mod hop;
