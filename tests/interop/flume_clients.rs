@@ -7,7 +7,8 @@ use tests::wait::LIVENESS;
 use tests::{http, port};
 
 use crate::events::{NUMBER, assert_rolled, lines, numbered};
-use crate::flume::{Flume, STOPPED, Version};
+use crate::flume::{Flume, PASSWORD, STOPPED, Version};
+use crate::hop::{self, Wire};
 
 const EVENTS: u64 = 1_000;
 
@@ -220,4 +221,43 @@ fn our_avro_client_sends_a_file_with_headers_to_flume() {
     assert_rolled(&rolled, EVENTS, |_| format!("{NUMBER}=all"));
     assert_eq!(peer.process.stop(), STOPPED);
     assert_rolled(&rolled, EVENTS, |_| format!("{NUMBER}=all"));
+}
+
+#[test]
+fn our_avro_client_speaks_tls_in_compression_to_flume() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    let folder = Folder::new("client-to-flume");
+    let port = port::free();
+    let wire = Wire::default().tls(flume, "PKCS12", "p12").deflate("6");
+    let mut peer = flume.agent(&folder, "r1", &hop::receiver(&folder, port, &wire));
+    let input = folder.write("input", &lines(EVENTS)).display().to_string();
+    let properties = folder.write(
+        "client.properties",
+        &format!(
+            "hosts = h1
+hosts.h1 = 127.0.0.1:{port}
+compression-type = deflate
+ssl = true
+truststore = {}
+truststore-password = {PASSWORD}
+truststore-type = PKCS12
+",
+            flume.store("trust.p12")
+        ),
+    );
+    let words = [
+        "avro-client",
+        "-P",
+        &properties.display().to_string(),
+        "-F",
+        &input,
+    ];
+    let mut client = Node::run(&words);
+    assert_eq!(client.wait_exit(LIVENESS), 0);
+    let rolled = folder.path().join("rolled");
+    assert_rolled(&rolled, EVENTS, |_| String::new());
+    assert_eq!(peer.process.stop(), STOPPED);
+    assert_rolled(&rolled, EVENTS, |_| String::new());
 }
