@@ -6,6 +6,7 @@
 //! | `two_agents.rs`         | from one node to the next, which may come later                              |
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
+//! | `avro_tls.rs`           | two nodes with compression, TLS and both; peers that are not trusted         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
@@ -15,6 +16,7 @@
 //! ledger of the harness says what became of each.
 
 mod avro_source;
+mod avro_tls;
 mod inspect;
 mod lifecycle;
 mod published_examples;

@@ -113,6 +113,7 @@ impl Config {
                 "has no effect without compression-type = deflate",
             );
         }
+        let ssl = keys.flag("ssl", false);
         let tls = ClientTls::read(keys, defaults);
         let config = Self {
             hostname: keys.required("hostname"),
@@ -126,7 +127,7 @@ impl Config {
                 0..=i32::MAX as u64,
             )),
             deflate_level: deflate.then(|| keys.lenient_number("compression-level", deflate::LEVEL, 0..=9)),
-            nesting: Nesting::read(keys, deflate && tls.is_some()),
+            nesting: Nesting::read(keys, deflate && ssl),
             tls,
         };
         keys.without_effect("maxIoWorkers", "has no effect, as in Flume 1.11");
