@@ -122,6 +122,11 @@ pub fn bodies(batch: &Batch) -> Vec<String> {
 #[derive(Debug, Default)]
 pub struct Recorder {
     committed: Mutex<Vec<Batch>>,
+    /// As a channel keeps it.
+    position: Mutex<Option<Bytes>>,
+    durable: AtomicBool,
+    /// Puts after which all are refused, if that is wanted.
+    accepts_left: Mutex<Option<u64>>,
     refusals_left: AtomicU64,
     /// 0 is no limit.
     body_bytes_max: AtomicU64,
@@ -147,6 +152,22 @@ impl Recorder {
         self.refusals_left.store(count, SeqCst);
     }
 
+    /// The next `count` puts are accepted and those after them are not, until this is called again.
+    pub fn accept(&self, count: Option<u64>) {
+        *self.accepts_left.lock().unwrap() = count;
+    }
+
+    fn accepts(&self) -> bool {
+        match &mut *self.accepts_left.lock().unwrap() {
+            None => true,
+            Some(left) => {
+                let accepts = *left > 0;
+                *left = left.saturating_sub(1);
+                accepts
+            }
+        }
+    }
+
     /// A put may have so many bytes of bodies and never more.
     pub fn limit(&self, body_bytes: u64) {
         self.body_bytes_max.store(body_bytes, SeqCst);
@@ -155,6 +176,21 @@ impl Recorder {
     /// Puts do not return from now on.
     pub fn hang(&self) {
         self.hangs.store(true, SeqCst);
+    }
+
+    /// Says that it keeps what it has beyond the process.
+    pub fn be_durable(&self) {
+        self.durable.store(true, SeqCst);
+    }
+
+    /// Another channel, in which everything is forgotten.
+    pub fn forget_position(&self) {
+        *self.position.lock().unwrap() = None;
+    }
+
+    /// Whole batches, with their headers.
+    pub fn committed(&self) -> Vec<Batch> {
+        self.committed.lock().unwrap().clone()
     }
 
     pub fn batches(&self) -> Vec<Vec<String>> {
@@ -205,14 +241,14 @@ impl Recorder {
 }
 
 impl Put for Recorder {
-    fn put(&self, batch: Batch, _: Option<Bytes>) -> BoxFuture<'_, Result<(), ChannelError>> {
+    fn put(&self, batch: Batch, position: Option<Bytes>) -> BoxFuture<'_, Result<(), ChannelError>> {
         Box::pin(async move {
             self.seen.send_modify(|seen| seen.puts += 1);
             if self.hangs.load(SeqCst) {
                 std::future::pending::<()>().await;
             }
             let refuse = |left: u64| left.checked_sub(1);
-            if self.refusals_left.fetch_update(SeqCst, SeqCst, refuse).is_ok() {
+            if self.refusals_left.fetch_update(SeqCst, SeqCst, refuse).is_ok() || !self.accepts() {
                 self.seen.send_modify(|seen| seen.refused += 1);
                 return Err(ChannelError::Full);
             }
@@ -222,17 +258,24 @@ impl Put for Recorder {
             }
             let events = batch.len();
             self.committed.lock().unwrap().push(batch);
+            if position.is_some() {
+                *self.position.lock().unwrap() = position;
+            }
             self.seen.send_modify(|seen| seen.events += events);
             Ok(())
         })
     }
 
     fn position(&self) -> Option<Bytes> {
-        None
+        self.position.lock().unwrap().clone()
     }
 
     fn transaction_capacity(&self) -> Option<usize> {
         None
+    }
+
+    fn durable(&self) -> bool {
+        self.durable.load(SeqCst)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::component::context::SystemClock;
 use crate::component::keys::Keys;
 use crate::component::registry::{self, BuildContext};
 use crate::topology::all_types;
-use crate::{channel, interceptor, processor, selector, serializer, sink, source};
+use crate::{channel, deserializer, interceptor, processor, selector, serializer, sink, source};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -90,6 +90,7 @@ fn every_type_that_is_built_reads_the_keys_of_its_table() {
     check(Kind::Interceptor, interceptor::ALL);
     check(Kind::Selector, selector::ALL);
     check(Kind::Serializer, serializer::ALL);
+    check(Kind::Deserializer, deserializer::ALL);
 }
 
 #[test]
