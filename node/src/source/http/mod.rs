@@ -87,6 +87,7 @@ impl Config {
         let port = keys.required_number("port", 0..=u16::MAX);
         let handler = Handler::read(keys);
         let tls = ServerTls::read_with(keys, &ctx.tls, &Dialect::HTTP);
+        let tls = tls.map(|tls| tls.offering(&[b"h2", b"http/1.1"]));
         let jetty = Jetty::read(keys);
         // Offsets into a batch have 32 bits.
         let most = u32::MAX as usize;
