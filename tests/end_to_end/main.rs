@@ -6,6 +6,7 @@
 //! | `two_agents.rs`         | from one node to the next, which may come later                              |
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
+//! | `http.rs`               | JSON and blobs over HTTP, hop by hop, hostile clients                        |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
@@ -15,6 +16,7 @@
 //! ledger of the harness says what became of each.
 
 mod avro_source;
+mod http;
 mod inspect;
 mod lifecycle;
 mod published_examples;
