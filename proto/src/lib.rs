@@ -5,3 +5,4 @@ pub mod cursor;
 pub mod event;
 pub mod java;
 pub mod json;
+pub mod syslog;
