@@ -7,6 +7,7 @@
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
+//! | `http.rs`               | JSON and blobs over HTTP, hop by hop, hostile clients                        |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
@@ -17,6 +18,7 @@
 
 mod avro_client;
 mod avro_source;
+mod http;
 mod inspect;
 mod lifecycle;
 mod published_examples;

@@ -131,7 +131,7 @@ impl<H: Handler> Server<H> {
         let open = Open::new(ctx.clone(), place);
         let (handler, tls) = (self.handler.clone(), self.tls.clone());
         connections.spawn(async move {
-            let served = serve(&*handler, stream, tls, Ends { peer, local }).await;
+            let served = serve(&*handler, stream, tls, Ends { peer, local }, &open.ctx).await;
             let name = &open.ctx.name;
             match served {
                 Ok(()) => tracing::debug!(source = %name, %peer, "connection closed"),
@@ -150,13 +150,18 @@ async fn serve<H: Handler>(
     stream: TcpStream,
     tls: Option<ServerTls>,
     ends: Ends,
+    ctx: &SourceContext,
 ) -> Result<(), Closed> {
     let _ = stream.set_nodelay(true);
     let _ = socket2::SockRef::from(&stream).set_keepalive(true);
     let Some(tls) = tls else {
         return handler.serve(stream, ends).await;
     };
-    match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)) => accepted,
+        () = ctx.shutdown.requested() => return Ok(()), // nothing was received yet
+    };
+    match accepted {
         Ok(Ok(stream)) => handler.serve(stream, ends).await,
         Ok(Err(error)) => Err(Closed::Refused(format!("no TLS handshake: {error}"))),
         Err(_) => Err(Closed::Refused(format!(
