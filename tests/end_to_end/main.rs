@@ -7,6 +7,8 @@
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
+//! | `netcat.rs`             | answers to lines, full channels, datagrams                                   |
+//! | `syslog.rs`             | `logger`, back-pressure, busy ports, what was sent before a stop             |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
@@ -19,8 +21,10 @@ mod avro_client;
 mod avro_source;
 mod inspect;
 mod lifecycle;
+mod netcat;
 mod published_examples;
 mod reload;
+mod syslog;
 mod tail_to_logger;
 mod three_agents;
 mod two_agents;

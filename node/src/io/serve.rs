@@ -25,8 +25,6 @@ use tokio::task::JoinSet;
 
 /// Connections at once where nothing else is said.
 pub const CONNECTIONS_MAX: usize = 10_000;
-/// How long a TLS handshake may take.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long connections may take to finish when the source stops.
 const FINISH: Duration = Duration::from_secs(4);
 /// Between two attempts to accept where that fails.
@@ -156,12 +154,9 @@ async fn serve<H: Handler>(
     let Some(tls) = tls else {
         return handler.serve(stream, ends).await;
     };
-    match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-        Ok(Ok(stream)) => handler.serve(stream, ends).await,
-        Ok(Err(error)) => Err(Closed::Refused(format!("no TLS handshake: {error}"))),
-        Err(_) => Err(Closed::Refused(format!(
-            "no TLS handshake within {HANDSHAKE_MAX:?}"
-        ))),
+    match tls.accept(stream).await {
+        Ok(stream) => handler.serve(stream, ends).await,
+        Err(error) => Err(Closed::Refused(format!("no TLS handshake: {error}"))),
     }
 }
 
