@@ -10,6 +10,7 @@
 //! | `http.rs`               | JSON and blobs over HTTP, hop by hop, hostile clients                        |
 //! | `netcat.rs`             | answers to lines, full channels, datagrams                                   |
 //! | `syslog.rs`             | `logger`, back-pressure, busy ports, what was sent before a stop             |
+//! | `avro_tls.rs`           | two nodes with compression, TLS and both; peers that are not trusted         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
@@ -21,6 +22,7 @@
 mod avro_client;
 mod avro_source;
 mod http;
+mod avro_tls;
 mod inspect;
 mod lifecycle;
 mod netcat;

@@ -51,6 +51,7 @@ const AVRO: &[Key] = &[
         .lenient(),
     int("compression-level", 6, 0).lenient(),
     flag("trust-all-certs", false),
+    word("tls-nesting", &["inner", "outer"]).or("inner").ours(),
     mute("maxIoWorkers", "has no effect, as in Flume 1.11"),
     text("client.type").or("default"),
 ];

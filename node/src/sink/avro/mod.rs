@@ -8,20 +8,28 @@
 //! attempt connects anew (after 100 ms at first, up to 5 s; Flume always waits 5 s). It connects before it takes a
 //! batch, as Flume does, so a peer that is away holds no events.
 //!
-//! Differences from Flume: IPv6 addresses work. Compression, TLS and other client types come with a later version
-//! and are refused until then; the connection is already generic over its transport.
+//! What is sent may be compressed (`compression-type = deflate`), encrypted (`ssl`), or both: then `tls-nesting` (ours)
+//! says whether TLS is inside the compression, as Flume 1.10 and 1.11 have it, or outside, as all before. A peer that
+//! is not trusted, or that does not speak what is configured, counts as a failed connection.
+//!
+//! Differences from Flume: IPv6 addresses work. Other client types come with a later version and are refused until
+//! then.
 
 use crate::component::channel::{Lease, Want};
 use crate::component::error::{BuildError, RunError};
 use crate::component::keys::Keys;
 use crate::component::registry::Type;
 use crate::component::sink::{DynSink, Sink, SinkContext};
+use crate::io::deflate::{self, Deflate};
+use crate::io::stream::{BoxStream, Stream};
+use crate::io::tls::{ClientTls, TlsDefaults};
 use bytes::BytesMut;
 use cluster::time::Time;
 use proto::avro::{ClientConnection, ClientStep, FrameDecoder, FrameLimits, KnownServer};
 use proto::event::Batch;
+use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How the list names it.
@@ -29,14 +37,17 @@ pub const TYPE: Type<Box<dyn DynSink>> = Type {
     alias: "avro",
     classes: &["org.apache.flume.sink.AvroSink"],
     in_flume_metrics: true,
-    build: |keys, _| Ok(Box::new(Config::read(keys).build()?)),
+    build: |keys, ctx| Ok(Box::new(Config::read(keys, &ctx.tls).build()?)),
 };
 
 /// Bytes of bodies in one call, at most; several times what a batch usually has.
 const CALL_BODY_BYTES_MAX: usize = 16 << 20;
 
+/// How long closing a connection may take.
+const CLOSE: Duration = Duration::from_millis(500);
+
 /// Settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `hostname`: the peer's name or address; required.
     pub hostname: String,
@@ -50,14 +61,61 @@ pub struct Config {
     pub request_timeout: Duration,
     /// `reset-connection-interval`: seconds after which the sink connects anew; default 0, never.
     pub reset_connection_interval: Duration,
+    /// `compression-level`, with `compression-type = deflate`: 0 to 9; default 6.
+    pub deflate_level: Option<u32>,
+    /// `ssl` and what goes with it.
+    pub tls: Option<ClientTls>,
+    /// `tls-nesting` (ours), where there is both: inner or outer; default inner.
+    pub nesting: Nesting,
+}
+
+/// Where TLS is when there is compression, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nesting {
+    /// `zlib(TLS(frames))`: Flume 1.10 and 1.11.
+    Inner,
+    /// `TLS(zlib(frames))`: Flume up to 1.9.
+    Outer,
+}
+
+impl Nesting {
+    fn read(keys: &mut Keys, has_both: bool) -> Self {
+        let Some(found) = keys.text("tls-nesting") else {
+            return Self::Inner;
+        };
+        if !has_both {
+            let why = "has no effect without ssl = true and compression-type = deflate";
+            keys.without_effect("tls-nesting", why);
+        }
+        match found.to_ascii_lowercase().as_str() {
+            "inner" => Self::Inner,
+            "outer" => Self::Outer,
+            _ => {
+                keys.wrong(
+                    "tls-nesting",
+                    &format!("expected inner or outer, found \"{found}\""),
+                );
+                Self::Inner
+            }
+        }
+    }
 }
 
 impl Config {
     /// Reads the properties.
-    pub fn read(keys: &mut Keys) -> Self {
+    pub fn read(keys: &mut Keys, defaults: &TlsDefaults) -> Self {
         let timeout = |keys: &mut Keys, key| {
             Duration::from_millis(keys.lenient_number(key, 20_000, 1_000..=i32::MAX as u64))
         };
+        let deflate = deflate::is_on(keys);
+        if !deflate {
+            keys.without_effect(
+                "compression-level",
+                "has no effect without compression-type = deflate",
+            );
+        }
+        let ssl = keys.flag("ssl", false);
+        let tls = ClientTls::read(keys, defaults);
         let config = Self {
             hostname: keys.required("hostname"),
             port: keys.required_number("port", 1..=u16::MAX),
@@ -69,27 +127,11 @@ impl Config {
                 0,
                 0..=i32::MAX as u64,
             )),
+            deflate_level: deflate.then(|| keys.lenient_number("compression-level", deflate::LEVEL, 0..=9)),
+            nesting: Nesting::read(keys, deflate && ssl),
+            tls,
         };
         keys.without_effect("maxIoWorkers", "has no effect, as in Flume 1.11");
-        if keys
-            .text("compression-type")
-            .is_some_and(|c| c.eq_ignore_ascii_case("deflate"))
-        {
-            keys.wrong(
-                "compression-type",
-                "deflate is known, but not in this version; allowed is none",
-            );
-        }
-        keys.without_effect(
-            "compression-level",
-            "has no effect without compression-type = deflate",
-        );
-        if keys.flag("ssl", false) {
-            keys.wrong("ssl", "TLS is known, but not in this version; allowed is false");
-        }
-        for key in TLS_KEYS {
-            keys.without_effect(key, "has no effect without ssl = true");
-        }
         let client = keys.text("client.type").unwrap_or_else(|| "default".to_owned());
         if !client.eq_ignore_ascii_case("default") {
             keys.wrong(
@@ -98,6 +140,22 @@ impl Config {
             );
         }
         config
+    }
+
+    /// Puts compression and TLS around a connection, with TLS's handshake.
+    async fn wrapped(&self, stream: TcpStream) -> io::Result<BoxStream> {
+        let host = &self.hostname;
+        Ok(match (&self.tls, self.deflate_level, self.nesting) {
+            (None, None, _) => Box::new(stream),
+            (None, Some(level), _) => Box::new(Deflate::new(stream, level)),
+            (Some(tls), None, _) => Box::new(tls.connect(host, stream).await?),
+            (Some(tls), Some(level), Nesting::Inner) => {
+                Box::new(tls.connect(host, Deflate::new(stream, level)).await?)
+            }
+            (Some(tls), Some(level), Nesting::Outer) => {
+                Box::new(Deflate::new(tls.connect(host, stream).await?, level))
+            }
+        })
     }
 
     /// The sink; nothing is connected yet.
@@ -110,21 +168,10 @@ impl Config {
     }
 }
 
-const TLS_KEYS: [&str; 8] = [
-    "trust-all-certs",
-    "truststore",
-    "truststore-password",
-    "truststore-type",
-    "exclude-protocols",
-    "include-protocols",
-    "exclude-cipher-suites",
-    "include-cipher-suites",
-];
-
 /// The sink.
 pub struct Avro {
     config: Config,
-    connection: Option<Connection<TcpStream>>,
+    connection: Option<Connection<BoxStream>>,
     /// What was learnt of the peer's protocol, to save a round trip at the next connection.
     server: KnownServer,
 }
@@ -212,15 +259,18 @@ impl Avro {
             connect_timeout,
             ..
         } = &self.config;
-        let connecting = TcpStream::connect((hostname.as_str(), *port));
+        let connecting = async {
+            let stream = TcpStream::connect((hostname.as_str(), *port)).await?;
+            let _ = stream.set_nodelay(true);
+            let _ = socket2::SockRef::from(&stream).set_keepalive(true);
+            self.config.wrapped(stream).await
+        };
         let attempt = tokio::select! {
             attempt = tokio::time::timeout(*connect_timeout, connecting) => attempt,
             () = ctx.shutdown.requested() => return Err(RunError::retry("stopping")),
         };
         let failed = match attempt {
             Ok(Ok(stream)) => {
-                let _ = stream.set_nodelay(true);
-                let _ = socket2::SockRef::from(&stream).set_keepalive(true);
                 ctx.counters.connections_created.add(1);
                 tracing::info!(sink = %ctx.name, peer = %self.peer(), "connected");
                 self.connection = Some(Connection::new(stream, self.server.clone(), ctx.clock.now()));
@@ -239,7 +289,8 @@ impl Avro {
     async fn disconnect(&mut self, ctx: &SinkContext) {
         if let Some(mut connection) = self.connection.take() {
             self.server = connection.rpc.server().clone();
-            let _ = connection.stream.shutdown().await;
+            // A peer that does not read must not keep the farewell waiting.
+            let _ = tokio::time::timeout(CLOSE, connection.stream.shutdown()).await;
             ctx.counters.connections_closed.add(1);
         }
     }
@@ -259,7 +310,7 @@ struct Connection<S> {
     since: Time,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Stream> Connection<S> {
     fn new(stream: S, server: KnownServer, since: Time) -> Self {
         Self {
             stream,
@@ -279,6 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.rpc.append_batch(batch, &mut self.output).map_err(broken)?;
             let lost = |e: std::io::Error| RunError::retry("Failed to send events").caused_by(e);
             self.stream.write_all(&self.output).await.map_err(lost)?;
+            self.stream.flush().await.map_err(lost)?;
             let frame = loop {
                 let next = self.frames.next_frame(&mut self.input);
                 if let Some(frame) = next.map_err(|e| RunError::retry("unreadable answer").caused_by(e))? {
@@ -300,3 +352,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
