@@ -197,7 +197,7 @@ impl Sink for Avro {
 
     async fn ready(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
         let reset = self.config.reset_connection_interval;
-        let old = |c: &Connection<TcpStream>| !reset.is_zero() && ctx.clock.now() - c.since >= reset;
+        let old = |c: &Connection<BoxStream>| !reset.is_zero() && ctx.clock.now() - c.since >= reset;
         if self.connection.as_ref().is_some_and(old) {
             self.disconnect(ctx).await;
         }
