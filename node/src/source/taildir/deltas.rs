@@ -209,7 +209,10 @@ mod tests {
         }
         let mut bad = good.to_vec();
         bad[0] = 2;
-        assert_eq!(decode(&bad).unwrap_err().to_string(), "byte 0: expected version 1");
+        assert_eq!(
+            decode(&bad).unwrap_err().to_string(),
+            "byte 0: expected version 1"
+        );
         let mut bad = good.to_vec();
         *bad.last_mut().unwrap() = b'x';
         assert_eq!(

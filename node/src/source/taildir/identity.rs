@@ -242,7 +242,9 @@ mod tests {
     fn of_a_file_with_two_names_the_known_one_stays() {
         let listing = || vec![seen(1, "/d/a"), seen(1, "/d/b"), seen(2, "/d/c")];
         let paths = |seen: Vec<Seen>| -> Vec<String> {
-            seen.iter().map(|s| s.path.to_string_lossy().into_owned()).collect()
+            seen.iter()
+                .map(|s| s.path.to_string_lossy().into_owned())
+                .collect()
         };
         let b = Path::new("/d/b");
         let known = |i: Inode| (i.number == 1).then_some(b);
@@ -275,7 +277,10 @@ mod tests {
         let file = seen(1, "/d/a.1");
         assert!(belongs(&written("/d/a", 300, false), &file), "changed at 500");
         assert!(!belongs(&written("/d/a", 600, false), &file));
-        assert!(!belongs(&written("/e/a", 300, true), &file), "perhaps another file system");
+        assert!(
+            !belongs(&written("/e/a", 300, true), &file),
+            "perhaps another file system"
+        );
         assert!(
             belongs(&written("/d/a", 600, true), &file),
             "nobody else wrote this file"
@@ -314,8 +319,20 @@ mod tests {
                 (9, 1, "/d/new")
             ]
         );
-        assert!(belongs(&all[1], &Seen { born_ns: Some(7), ..seen(2, "/d/anything") }));
-        assert!(!belongs(&all[1], &Seen { born_ns: Some(8), ..seen(2, "/d/b.1") }));
+        assert!(belongs(
+            &all[1],
+            &Seen {
+                born_ns: Some(7),
+                ..seen(2, "/d/anything")
+            }
+        ));
+        assert!(!belongs(
+            &all[1],
+            &Seen {
+                born_ns: Some(8),
+                ..seen(2, "/d/b.1")
+            }
+        ));
     }
 
     #[test]

@@ -186,7 +186,10 @@ fn position_file(keys: &mut Keys) -> PathBuf {
         return path.into();
     }
     let Some(home) = std::env::home_dir() else {
-        keys.wrong("positionFile", "required, as there is no home folder for its default");
+        keys.wrong(
+            "positionFile",
+            "required, as there is no home folder for its default",
+        );
         return PathBuf::new();
     };
     home.join(".flume/taildir_position.json")
@@ -288,7 +291,10 @@ fn headers(keys: &mut Keys, groups: &mut [Group]) {
         if header.len() > limits.key_bytes || value.len() > limits.value_bytes {
             keys.wrong(&key, "the header is longer than an event can carry");
         } else if group.headers.len() >= HEADERS_MAX {
-            keys.wrong(&key, &format!("expected at most {HEADERS_MAX} headers of a group"));
+            keys.wrong(
+                &key,
+                &format!("expected at most {HEADERS_MAX} headers of a group"),
+            );
         } else {
             group.headers.push((header.to_owned(), value));
         }

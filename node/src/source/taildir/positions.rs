@@ -161,7 +161,11 @@ impl Positions {
     /// # Errors
     /// What kept it from being written; it is tried again with the next state.
     pub(super) async fn written(&mut self, wait: bool) -> Result<bool, RunError> {
-        if !self.writing.as_ref().is_some_and(|w| wait || w.task.is_finished()) {
+        if !self
+            .writing
+            .as_ref()
+            .is_some_and(|w| wait || w.task.is_finished())
+        {
             return Ok(false);
         }
         let Some(writing) = self.writing.take() else {

@@ -244,9 +244,19 @@ impl Reader {
             if !self.lines.found.is_empty() && have >= BATCH_BYTES_MAX {
                 break;
             }
-            let whole = if have < want { want } else { (have * 2).max(READ_BYTES_MIN) };
+            let whole = if have < want {
+                want
+            } else {
+                (have * 2).max(READ_BYTES_MIN)
+            };
             let whole = whole.min(most.line_bytes.max(BATCH_BYTES_MAX) + PIECE_BYTES);
-            if fill(file, place.offset + have as u64, whole.saturating_sub(have), &mut buf)? == 0 {
+            if fill(
+                file,
+                place.offset + have as u64,
+                whole.saturating_sub(have),
+                &mut buf,
+            )? == 0
+            {
                 break;
             }
         }
@@ -278,7 +288,11 @@ impl Reader {
     /// For as many lines as so many bytes are likely to have.
     fn room_for_digits(&self, bytes: usize) -> usize {
         let lines = (bytes / self.line_bytes.max(1)).min(self.shape.batch_lines) + 1;
-        if self.shape.byte_offset { lines * DIGITS_MAX } else { 0 }
+        if self.shape.byte_offset {
+            lines * DIGITS_MAX
+        } else {
+            0
+        }
     }
 
     /// How much to read for so many lines.

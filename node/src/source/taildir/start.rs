@@ -58,7 +58,9 @@ fn recall(
     let kept = ctx.position().and_then(|bytes| {
         let decoded = deltas::decode(&bytes);
         decoded
-            .inspect_err(|why| error!(error = %why, "the channel's position cannot be read, the position file counts"))
+            .inspect_err(
+                |why| error!(error = %why, "the channel's position cannot be read, the position file counts"),
+            )
             .ok()
     });
     let deltas = match kept {
@@ -83,9 +85,9 @@ fn recall(
             return Err(RunError::retry(message));
         }
         Some(why @ Damage::Malformed { .. }) => {
-            let aside = store
-                .put_aside(ctx.clock.unix_ms())
-                .map_err(|e| RunError::retry(format!("positionFile {file}: {why}; cannot be put aside")).caused_by(e))?;
+            let aside = store.put_aside(ctx.clock.unix_ms()).map_err(|e| {
+                RunError::retry(format!("positionFile {file}: {why}; cannot be put aside")).caused_by(e)
+            })?;
             ctx.counters.read_failures.add(1);
             error!(
                 %file, error = %why, aside = %aside.display(), saved = entries.len(),
@@ -104,7 +106,9 @@ fn resume(config: &Config, tail: &mut Tail<'_>, listing: Listing, recalled: Reca
         places.entry(stored.number).or_default().push(stored);
     }
     for seen in one_path_each(listing.seen, |_| None) {
-        let known = places.get_mut(&seen.inode.number).and_then(|all| take(all, &seen));
+        let known = places
+            .get_mut(&seen.inode.number)
+            .and_then(|all| take(all, &seen));
         let offset = match &known {
             Some(stored) if stored.pos > seen.size => {
                 let (file, size) = (&stored.path, seen.size);

@@ -410,7 +410,11 @@ impl<'a> Tail<'a> {
             let unread = file.size.saturating_sub(file.place.offset);
             if unread > 0 {
                 self.ctx.counters.read_failures.add(1);
-                error!(file = file.name, bytes = unread, "deleted before it was read to its end");
+                error!(
+                    file = file.name,
+                    bytes = unread,
+                    "deleted before it was read to its end"
+                );
             }
         }
         self.forget(inode);
@@ -498,7 +502,12 @@ impl<'a> Tail<'a> {
             file.size = size;
         }
         if file.was_cut()? {
-            info!(file = file.name, pos = file.place.offset, size = file.size, "file was truncated, read from 0");
+            info!(
+                file = file.name,
+                pos = file.place.offset,
+                size = file.size,
+                "file was truncated, read from 0"
+            );
             file.place = Place::at(0);
             file.active = Instant::now();
             let mut kept = std::mem::take(&mut file.kept);
@@ -508,7 +517,11 @@ impl<'a> Tail<'a> {
         let group = self.config.groups.get(file.group);
         let headers = group.into_iter().flat_map(|g| g.headers.iter());
         let headers = headers.map(|(key, value)| (key.as_str(), value.as_str()));
-        let name = self.config.file_header.as_deref().map(|key| (key, file.name.as_str()));
+        let name = self
+            .config
+            .file_header
+            .as_deref()
+            .map(|key| (key, file.name.as_str()));
         self.reader.turn_to(headers.chain(name), file.line_bytes);
         Ok(true)
     }
@@ -548,7 +561,10 @@ impl<'a> Tail<'a> {
         let known_as = self.files.get(&inode).map(|f| f.known_as);
         loop {
             // None if it was forgotten while the put was refused: its lines are as good as before.
-            let file = self.files.get_mut(&inode).filter(|f| Some(f.known_as) == known_as);
+            let file = self
+                .files
+                .get_mut(&inode)
+                .filter(|f| Some(f.known_as) == known_as);
             let position = file.map(|file| {
                 let mut kept = std::mem::take(&mut file.kept);
                 let position = self.positions.with(&mut kept, &file.mark(), chunk.then.offset);
@@ -601,7 +617,10 @@ impl<'a> Tail<'a> {
 
     /// All before `then` is in the channels.
     fn advance(&mut self, inode: Inode, known_as: Option<u64>, then: Place) {
-        let file = self.files.get_mut(&inode).filter(|f| Some(f.known_as) == known_as);
+        let file = self
+            .files
+            .get_mut(&inode)
+            .filter(|f| Some(f.known_as) == known_as);
         if let Some(file) = file {
             file.place = then;
             let mut kept = std::mem::take(&mut file.kept);
@@ -648,7 +667,11 @@ impl<'a> Tail<'a> {
         let mut wait = Duration::MAX;
         if self.positions.is_changed() || self.positions.is_writing() {
             let since = self.wrote.elapsed();
-            wait = self.config.position_interval.saturating_sub(since).max(Duration::from_millis(10));
+            wait = self
+                .config
+                .position_interval
+                .saturating_sub(since)
+                .max(Duration::from_millis(10));
         }
         if !self.open.is_empty() {
             let since = self.idle_checked.elapsed();

@@ -33,13 +33,21 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn bodies(&self) -> Vec<String> {
-        self.events.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
+        self.events
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, body)| body.clone())
+            .collect()
     }
 
     /// `headers | body` of each event, as the reference writes it.
     fn shown(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();
-        events.iter().map(|(headers, body)| format!("{headers} | {body}")).collect()
+        events
+            .iter()
+            .map(|(headers, body)| format!("{headers} | {body}"))
+            .collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,7 +128,11 @@ impl World {
     }
 
     pub(super) fn append(&self, name: &str, text: &str) {
-        let mut file = File::options().append(true).create(true).open(self.at(name)).unwrap();
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(self.at(name))
+            .unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
@@ -246,7 +258,10 @@ async fn cases_38_and_39_headers_offsets_position_file_and_a_line_in_two_pieces(
 
     world.append("a.log", "ial\nnext\n");
     world.settle(&mut tail).await;
-    assert_eq!(world.channel.shown()[2..], [shown(7, "partial"), shown(15, "next")]);
+    assert_eq!(
+        world.channel.shown()[2..],
+        [shown(7, "partial"), shown(15, "next")]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +288,10 @@ async fn case_41_a_truncated_file_is_read_from_its_start() {
     world.settle(&mut tail).await;
     fs::write(world.at("a.log"), "tr\n").unwrap();
     world.settle(&mut tail).await;
-    assert_eq!(world.channel.shown(), ["byteoffset=0 | a long line", "byteoffset=0 | tr"]);
+    assert_eq!(
+        world.channel.shown(),
+        ["byteoffset=0 | a long line", "byteoffset=0 | tr"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -498,7 +516,14 @@ async fn what_happens_while_the_node_is_down_loses_nothing_and_doubles_nothing()
     world.pass(&mut tail, Duration::from_secs(300)).await;
     let mut bodies = world.channel.bodies();
     bodies.sort();
-    let expected = ["another file of this name", "cut", "in 2", "out 2", "out 3", "out 4"];
+    let expected = [
+        "another file of this name",
+        "cut",
+        "in 2",
+        "out 2",
+        "out 3",
+        "out 4",
+    ];
     assert_eq!(bodies, expected);
 }
 
@@ -555,7 +580,10 @@ async fn a_position_file_of_another_meaning_stops_the_start_and_stays() {
     let world = World::new(&[]);
     world.write_position_file("[{\"inode\":1,\"file\":\"x\"}]");
     let error = start::start(&world.config, &world.ctx).await.err().unwrap();
-    assert!(error.to_string().contains("entry 1: \"pos\" is missing"), "{error}");
+    assert!(
+        error.to_string().contains("entry 1: \"pos\" is missing"),
+        "{error}"
+    );
     assert_eq!(world.position_file(), "[{\"inode\":1,\"file\":\"x\"}]");
 }
 
@@ -663,7 +691,11 @@ async fn a_file_that_cannot_be_read_is_counted_and_the_others_go_on() {
     world.append("z.log", "z\n");
     let mut tail = world.start().await;
     // Reading a folder fails, for root as well.
-    let file = tail.files.values_mut().find(|f| f.name.ends_with("z.log")).unwrap();
+    let file = tail
+        .files
+        .values_mut()
+        .find(|f| f.name.ends_with("z.log"))
+        .unwrap();
     file.handle = Some(File::open(world.at("")).unwrap());
     file.size = 1;
     world.settle(&mut tail).await;
@@ -732,7 +764,10 @@ async fn inotify_wakes_it_long_before_the_next_poll() {
     fs::create_dir(dir.path().join("d")).unwrap();
     // Without a ring a test would wait for an hour.
     let hour = "3600000";
-    let config = config(&dir, &[("backoffSleepIncrement", hour), ("maxBackoffSleep", hour)]);
+    let config = config(
+        &dir,
+        &[("backoffSleepIncrement", hour), ("maxBackoffSleep", hour)],
+    );
     let running = Running::start(Box::new(config.build().unwrap()), Recorder::new());
     let recorder = running.recorder.clone();
     let path = dir.path().join("d/a.log");
@@ -763,12 +798,18 @@ fn findings(pairs: &[(&str, &str)]) -> Vec<(Severity, String)> {
 
 #[test]
 fn defaults_are_flumes() {
-    let mut keys = Keys::of("source r1 (taildir)", &[("filegroups", "g"), ("filegroups.g", "/d/x")]);
+    let mut keys = Keys::of(
+        "source r1 (taildir)",
+        &[("filegroups", "g"), ("filegroups.g", "/d/x")],
+    );
     let config = Config::read(&mut keys);
     assert_eq!(keys.finish(), []);
     assert_eq!(config.idle_timeout, Duration::from_secs(120));
     assert_eq!(config.position_interval, Duration::from_secs(3));
-    assert_eq!((config.batch_size_events, config.batches_max), (100, i64::MAX as u64));
+    assert_eq!(
+        (config.batch_size_events, config.batches_max),
+        (100, i64::MAX as u64)
+    );
     assert_eq!((config.file_header, config.byte_offset), (None, false));
     assert!(config.position_file.ends_with(".flume/taildir_position.json"));
 }
@@ -795,11 +836,24 @@ fn mistakes_in_groups_and_headers_are_all_named() {
     };
     assert_eq!(
         errors(Severity::Error),
-        ["filegroups.f1", "filegroups.f5", "filegroups.f6", "headers.f2", "writePosInterval", "batchSize"]
+        [
+            "filegroups.f1",
+            "filegroups.f5",
+            "filegroups.f6",
+            "headers.f2",
+            "writePosInterval",
+            "batchSize"
+        ]
     );
     assert_eq!(
         errors(Severity::Warning),
-        ["filegroups.f2", "filegroups.f3", "filegroups.f4", "headers.f9.k", "maxBatchCount"]
+        [
+            "filegroups.f2",
+            "filegroups.f3",
+            "filegroups.f4",
+            "headers.f9.k",
+            "maxBatchCount"
+        ]
     );
 }
 
