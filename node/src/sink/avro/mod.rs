@@ -20,16 +20,13 @@ use crate::component::error::{BuildError, RunError};
 use crate::component::keys::Keys;
 use crate::component::registry::Type;
 use crate::component::sink::{DynSink, Sink, SinkContext};
-use crate::io::deflate::{self, Deflate};
-use crate::io::stream::{BoxStream, Stream};
-use crate::io::tls::{ClientTls, TlsDefaults};
-use bytes::BytesMut;
+use crate::io::avro_client::{Connection, Layers};
+use crate::io::stream::BoxStream;
+use crate::io::tls::TlsDefaults;
 use cluster::time::Time;
-use proto::avro::{ClientConnection, ClientStep, FrameDecoder, FrameLimits, KnownServer};
+use proto::avro::KnownServer;
 use proto::event::Batch;
-use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How the list names it.
@@ -61,44 +58,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// `reset-connection-interval`: seconds after which the sink connects anew; default 0, never.
     pub reset_connection_interval: Duration,
-    /// `compression-level`, with `compression-type = deflate`: 0 to 9; default 6.
-    pub deflate_level: Option<u32>,
-    /// `ssl` and what goes with it.
-    pub tls: Option<ClientTls>,
-    /// `tls-nesting` (ours), where there is both: inner or outer; default inner.
-    pub nesting: Nesting,
-}
-
-/// Where TLS is when there is compression, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nesting {
-    /// `zlib(TLS(frames))`: Flume 1.10 and 1.11.
-    Inner,
-    /// `TLS(zlib(frames))`: Flume up to 1.9.
-    Outer,
-}
-
-impl Nesting {
-    fn read(keys: &mut Keys, has_both: bool) -> Self {
-        let Some(found) = keys.text("tls-nesting") else {
-            return Self::Inner;
-        };
-        if !has_both {
-            let why = "has no effect without ssl = true and compression-type = deflate";
-            keys.without_effect("tls-nesting", why);
-        }
-        match found.to_ascii_lowercase().as_str() {
-            "inner" => Self::Inner,
-            "outer" => Self::Outer,
-            _ => {
-                keys.wrong(
-                    "tls-nesting",
-                    &format!("expected inner or outer, found \"{found}\""),
-                );
-                Self::Inner
-            }
-        }
-    }
+    /// `compression-type`, `ssl` and what goes with them, `tls-nesting` (ours).
+    pub layers: Layers,
 }
 
 impl Config {
@@ -107,15 +68,7 @@ impl Config {
         let timeout = |keys: &mut Keys, key| {
             Duration::from_millis(keys.lenient_number(key, 20_000, 1_000..=i32::MAX as u64))
         };
-        let deflate = deflate::is_on(keys);
-        if !deflate {
-            keys.without_effect(
-                "compression-level",
-                "has no effect without compression-type = deflate",
-            );
-        }
-        let ssl = keys.flag("ssl", false);
-        let tls = ClientTls::read(keys, defaults);
+        let layers = Layers::read(keys, defaults);
         let config = Self {
             hostname: keys.required("hostname"),
             port: keys.required_number("port", 1..=u16::MAX),
@@ -127,9 +80,7 @@ impl Config {
                 0,
                 0..=i32::MAX as u64,
             )),
-            deflate_level: deflate.then(|| keys.lenient_number("compression-level", deflate::LEVEL, 0..=9)),
-            nesting: Nesting::read(keys, deflate && ssl),
-            tls,
+            layers,
         };
         keys.without_effect("maxIoWorkers", "has no effect, as in Flume 1.11");
         let client = keys.text("client.type").unwrap_or_else(|| "default".to_owned());
@@ -142,27 +93,12 @@ impl Config {
         config
     }
 
-    /// Puts compression and TLS around a connection, with TLS's handshake.
-    async fn wrapped(&self, stream: TcpStream) -> io::Result<BoxStream> {
-        let host = &self.hostname;
-        Ok(match (&self.tls, self.deflate_level, self.nesting) {
-            (None, None, _) => Box::new(stream),
-            (None, Some(level), _) => Box::new(Deflate::new(stream, level)),
-            (Some(tls), None, _) => Box::new(tls.connect(host, stream).await?),
-            (Some(tls), Some(level), Nesting::Inner) => {
-                Box::new(tls.connect(host, Deflate::new(stream, level)).await?)
-            }
-            (Some(tls), Some(level), Nesting::Outer) => {
-                Box::new(Deflate::new(tls.connect(host, stream).await?, level))
-            }
-        })
-    }
-
     /// The sink; nothing is connected yet.
     pub fn build(self) -> Result<Avro, BuildError> {
         Ok(Avro {
             config: self,
             connection: None,
+            connected_at: Time::ZERO,
             server: KnownServer::default(),
         })
     }
@@ -172,6 +108,8 @@ impl Config {
 pub struct Avro {
     config: Config,
     connection: Option<Connection<BoxStream>>,
+    /// When it was made.
+    connected_at: Time,
     /// What was learnt of the peer's protocol, to save a round trip at the next connection.
     server: KnownServer,
 }
@@ -197,8 +135,8 @@ impl Sink for Avro {
 
     async fn ready(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
         let reset = self.config.reset_connection_interval;
-        let old = |c: &Connection<BoxStream>| !reset.is_zero() && ctx.clock.now() - c.since >= reset;
-        if self.connection.as_ref().is_some_and(old) {
+        let is_old = !reset.is_zero() && ctx.clock.now() - self.connected_at >= reset;
+        if self.connection.is_some() && is_old {
             self.disconnect(ctx).await;
         }
         if self.connection.is_none() {
@@ -238,18 +176,19 @@ impl Avro {
         ctx.counters.batch(batch.len(), self.config.batch_size);
         ctx.counters.attempted.add(batch.len() as u64);
         // The first call covers the handshake and has Flume's connect-timeout.
-        let limit = if connection.rpc.is_open() {
+        let limit = if connection.is_open() {
             self.config.request_timeout
         } else {
             self.config.connect_timeout
         };
         let called = tokio::time::timeout(limit, connection.append_batch(batch)).await;
-        called.unwrap_or_else(|_| {
-            Err(RunError::retry(format!(
+        match called {
+            Ok(outcome) => outcome.map_err(|e| RunError::retry("Failed to send events").caused_by(e)),
+            Err(_) => Err(RunError::retry(format!(
                 "{}: no answer within {limit:?}",
                 self.peer()
-            )))
-        })
+            ))),
+        }
     }
 
     async fn connect(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
@@ -263,7 +202,7 @@ impl Avro {
             let stream = TcpStream::connect((hostname.as_str(), *port)).await?;
             let _ = stream.set_nodelay(true);
             let _ = socket2::SockRef::from(&stream).set_keepalive(true);
-            self.config.wrapped(stream).await
+            self.config.layers.wrap(hostname, stream).await
         };
         let attempt = tokio::select! {
             attempt = tokio::time::timeout(*connect_timeout, connecting) => attempt,
@@ -273,7 +212,8 @@ impl Avro {
             Ok(Ok(stream)) => {
                 ctx.counters.connections_created.add(1);
                 tracing::info!(sink = %ctx.name, peer = %self.peer(), "connected");
-                self.connection = Some(Connection::new(stream, self.server.clone(), ctx.clock.now()));
+                self.connection = Some(Connection::new(stream, self.server.clone()));
+                self.connected_at = ctx.clock.now();
                 return Ok(());
             }
             Ok(Err(error)) => RunError::retry(format!("{}: cannot connect", self.peer())).caused_by(error),
@@ -287,69 +227,16 @@ impl Avro {
     }
 
     async fn disconnect(&mut self, ctx: &SinkContext) {
-        if let Some(mut connection) = self.connection.take() {
-            self.server = connection.rpc.server().clone();
+        if let Some(connection) = self.connection.take() {
+            self.server = connection.server().clone();
             // A peer that does not read must not keep the farewell waiting.
-            let _ = tokio::time::timeout(CLOSE, connection.stream.shutdown()).await;
+            let _ = tokio::time::timeout(CLOSE, connection.close()).await;
             ctx.counters.connections_closed.add(1);
         }
     }
 
     fn peer(&self) -> String {
         format!("{}:{}", self.config.hostname, self.config.port)
-    }
-}
-
-/// One connection over any transport.
-struct Connection<S> {
-    stream: S,
-    rpc: ClientConnection,
-    frames: FrameDecoder,
-    input: BytesMut,
-    output: BytesMut,
-    since: Time,
-}
-
-impl<S: Stream> Connection<S> {
-    fn new(stream: S, server: KnownServer, since: Time) -> Self {
-        Self {
-            stream,
-            rpc: ClientConnection::new(server),
-            frames: FrameDecoder::new(FrameLimits::replies()),
-            input: BytesMut::new(),
-            output: BytesMut::new(),
-            since,
-        }
-    }
-
-    /// Sends one batch and waits for its answer; sends again with our protocol when the peer asks for it.
-    async fn append_batch(&mut self, batch: &Batch) -> Result<(), RunError> {
-        let broken = |e: proto::avro::ClientError| RunError::retry("Failed to send events").caused_by(e);
-        loop {
-            self.output.clear();
-            self.rpc.append_batch(batch, &mut self.output).map_err(broken)?;
-            let lost = |e: std::io::Error| RunError::retry("Failed to send events").caused_by(e);
-            self.stream.write_all(&self.output).await.map_err(lost)?;
-            self.stream.flush().await.map_err(lost)?;
-            let frame = loop {
-                let next = self.frames.next_frame(&mut self.input);
-                if let Some(frame) = next.map_err(|e| RunError::retry("unreadable answer").caused_by(e))? {
-                    break frame;
-                }
-                self.frames.prepare(&mut self.input);
-                if self.stream.read_buf(&mut self.input).await.map_err(lost)? == 0 {
-                    return Err(RunError::retry(
-                        "the peer closed the connection before it answered",
-                    ));
-                }
-            };
-            match self.rpc.handle(&frame).map_err(broken)? {
-                ClientStep::Resend { .. } => {}
-                ClientStep::Done { outcome, .. } => {
-                    return outcome.map_err(|e| RunError::retry("Failed to send events").caused_by(e));
-                }
-            }
-        }
     }
 }
 

@@ -5,10 +5,14 @@ use super::*;
 use crate::component::contract::sink::{Fixture, suite};
 use crate::component::contract::{bodies, memory_channel, put, sink_context, soon};
 use crate::component::keys::Finding;
+use crate::io::deflate::Deflate;
 use crate::io::tls::ServerTls;
-use proto::avro::{ServerConnection, ServerStep, Status};
+use bytes::BytesMut;
+use proto::avro::{FrameDecoder, FrameLimits, ServerConnection, ServerStep, Status};
 use proto::event::EventLimits;
+use std::io;
 use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const STORES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/");
