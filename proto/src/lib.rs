@@ -4,3 +4,5 @@ pub mod avro;
 pub mod cursor;
 pub mod event;
 pub mod java;
+pub mod json;
+pub mod syslog;
