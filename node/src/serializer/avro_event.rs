@@ -134,7 +134,7 @@ mod tests {
         while let Some(block) = reader.next(&mut buf).unwrap() {
             let mut objects = Objects::new(reader.header().unwrap(), block).unwrap();
             let mut texts = Vec::new();
-            while let Some(range) = objects.next().unwrap() {
+            while let Some(range) = objects.next_object().unwrap() {
                 let object = objects.block().data.slice(range);
                 let batch = decode_event(&object, EventLimits::default()).unwrap();
                 let event = batch.get(0).unwrap();
