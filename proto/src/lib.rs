@@ -4,3 +4,4 @@ pub mod avro;
 pub mod cursor;
 pub mod event;
 pub mod java;
+pub mod journal;
