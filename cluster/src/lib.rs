@@ -2,4 +2,6 @@
 
 pub mod backoff;
 pub mod intensity;
+pub mod journal;
+pub mod sim;
 pub mod time;

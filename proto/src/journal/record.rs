@@ -22,6 +22,7 @@
 //! | 17 | `SnapSegment` | number, first LSN, end LSN, first event, end event |
 //! | 18 | `SnapPrepared` | lane, seq, first event, count |
 //! | 19 | `SnapEnd` | records since `SnapBegin` |
+//! | 20 | `SnapLane` | lane, seqs |
 //! | 32, 33 | `Tick`, `Close` | nothing |
 
 use super::codec::{array, put_bytes, put_varint, text, varint};
@@ -138,6 +139,8 @@ pub enum Record<'a> {
     },
     /// Events of an earlier segment that are still invisible.
     SnapPrepared { lane: Lane, seq: u64, events: Range },
+    /// Batches of a lane that are in.
+    SnapLane { lane: Lane, seqs: Ranges },
     /// The snapshot is complete.
     SnapEnd { records: u64 },
     /// Nothing: carries the durable LSN of its block.
@@ -196,6 +199,7 @@ impl<'a> Record<'a> {
             Self::SnapSegment { .. } => 17,
             Self::SnapPrepared { .. } => 18,
             Self::SnapEnd { .. } => 19,
+            Self::SnapLane { .. } => 20,
             Self::Tick => 32,
             Self::Close => 33,
         }
@@ -229,7 +233,10 @@ impl<'a> Record<'a> {
                 put_bytes(out, owner.as_bytes());
                 out.extend_from_slice(bytes);
             }
-            Self::Confirm { lane, seqs } | Self::Commit { lane, seqs } | Self::Void { lane, seqs } => {
+            Self::Confirm { lane, seqs }
+            | Self::Commit { lane, seqs }
+            | Self::Void { lane, seqs }
+            | Self::SnapLane { lane, seqs } => {
                 put_lane(out, lane);
                 put_ranges(out, seqs);
             }
@@ -357,6 +364,10 @@ impl<'a> Record<'a> {
             19 => Self::SnapEnd {
                 records: varint(body, "a count of records")?,
             },
+            20 => Self::SnapLane {
+                lane: lane(body)?,
+                seqs: ranges(body)?,
+            },
             32 => Self::Tick,
             33 => Self::Close,
             _ => return Ok(None),
@@ -372,6 +383,11 @@ impl<'a> Records<'a> {
     /// From the first one.
     pub fn new(payload: &'a [u8]) -> Self {
         Self(Cursor::new(payload))
+    }
+
+    /// Bytes that are not read yet.
+    pub fn left(&self) -> usize {
+        self.0.remaining()
     }
 
     fn read(&mut self) -> Result<(Record<'a>, bool), RecordError> {

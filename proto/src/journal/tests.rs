@@ -180,6 +180,7 @@ fn record() -> impl Strategy<Value = Record<'static>> {
             events: Range { start: n, end: 2 * n }
         }),
         any::<u64>().prop_map(|records| Record::SnapEnd { records }),
+        (lane(), ranges()).prop_map(|(lane, seqs)| Record::SnapLane { lane, seqs }),
         Just(Record::Tick),
         Just(Record::Close),
     ]
