@@ -131,6 +131,7 @@ fn open(
     model: &Model,
     doubt: &[Step],
 ) -> (Log<SimDisk>, Model) {
+    let mut last = None;
     for attempt in 0..50 {
         if attempt < 3 && rng.random::<f64>() < 0.4 {
             let at = disk.calls() + rng.random_range(1..60);
@@ -148,19 +149,28 @@ fn open(
                     return (log, seen);
                 }
             }
-            Err(OpenError::Disk(_)) => {}
+            Err(OpenError::Disk(why)) => last = Some(why),
             // A sync failed on a full disk: the copy of the newest segment needs room.
             Err(OpenError::Full(_)) if distrust => disk.set_room(u64::MAX),
             Err(why) => panic!("F6 without damage: {why}"),
         }
         if disk.is_crashed() {
-            disk.crash(rng.random());
+            end_of_life(disk, rng);
             distrust = false;
         } else {
             distrust = true;
         }
     }
-    panic!("the log does not open any more");
+    panic!("the log does not open any more: {last:?}");
+}
+
+/// The power was lost, or only the process was killed.
+fn end_of_life(disk: &SimDisk, rng: &mut SmallRng) {
+    if rng.random() {
+        disk.crash(rng.random())
+    } else {
+        disk.revive()
+    }
 }
 
 /// Of what nobody knows, a beginning may be there, whole transactions in order; nothing else.
@@ -333,7 +343,7 @@ fn run(seed: u64) {
             drop(log);
             let crashed = disk.is_crashed();
             if crashed {
-                disk.crash(rng.random());
+                end_of_life(&disk, &mut rng);
             }
             (log, model) = open(&disk, &mut rng, !crashed, &model, &doubt);
         }

@@ -40,6 +40,13 @@ pub trait Disk {
     /// The world's.
     fn read_at(&self, file: &Self::File, at: u64, buf: &mut [u8]) -> Result<usize, DiskError>;
 
+    /// Forgets what the system keeps of the file in memory: what is read from now on is on the disk or can still be
+    /// synced to it, not what a sync that failed (in an earlier process, say) has left behind.
+    ///
+    /// # Errors
+    /// The world's.
+    fn reread(&mut self, file: &Self::File) -> Result<(), DiskError>;
+
     /// Writes all of `bytes` into what is allocated.
     ///
     /// # Errors

@@ -173,6 +173,9 @@ impl<D: Disk> Log<D> {
         report: &mut Report,
     ) -> Result<(), OpenError> {
         let newest = found.keys().next_back().copied().unwrap_or_default();
+        if let Some((segment, _)) = found.get(&newest) {
+            self.disk.reread(&segment.file)?;
+        }
         if how.distrust
             && let Some((segment, head)) = found.get_mut(&newest)
         {

@@ -75,7 +75,14 @@ impl SimDisk {
         self.0.borrow_mut().crash_at = Some(call);
     }
 
-    /// The call of this number fails.
+    /// The power is back, or another process goes on where one was killed: nothing is lost.
+    pub fn revive(&self) {
+        let mut state = self.0.borrow_mut();
+        (state.crashed, state.crash_at, state.fail_at) = (false, None, None);
+    }
+
+    /// The call of this number fails. A sync that fails leaves a part of what it was to make durable in memory for ever:
+    /// readers see it, no later sync writes it.
     pub fn fail_at(&self, call: u64) {
         self.0.borrow_mut().fail_at = Some(call);
     }
@@ -227,6 +234,17 @@ impl Disk for SimDisk {
         Ok(n)
     }
 
+    fn reread(&mut self, file: &usize) -> Result<(), DiskError> {
+        let mut state = self.call("reread")?;
+        let content = &mut state.files[*file];
+        for sector in 0..content.durable.len() / SECTOR_BYTES {
+            if !content.dirty.contains(&sector) {
+                copy_sector(&content.durable, &mut content.seen, sector);
+            }
+        }
+        Ok(())
+    }
+
     fn write_at(&mut self, file: &usize, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let crashing = {
             let state = self.0.borrow();
@@ -250,6 +268,11 @@ impl Disk for SimDisk {
     }
 
     fn sync(&mut self, file: &usize) -> Result<(), DiskError> {
+        if let Ok(mut state) = self.0.try_borrow_mut()
+            && state.fail_at == Some(state.calls + 1)
+        {
+            state.files[*file].dirty.retain(|sector| sector % 2 == 0);
+        }
         let mut state = self.call("sync")?;
         let content = &mut state.files[*file];
         for sector in std::mem::take(&mut content.dirty) {
