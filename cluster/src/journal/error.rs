@@ -76,3 +76,26 @@ pub enum OpenError {
     #[error("no room for a new segment: {0}")]
     Full(DiskError),
 }
+
+/// Why events cannot be read back.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ReadError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// What was acknowledged cannot be read any more. [`Reader::skip`](super::Reader::skip) goes on behind it; the events
+    /// that are missing are those between the last one read and the next.
+    #[error("{name}: damaged from LSN {start_lsn} to {end_lsn}: {why}")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// Its segment.
+        number: u64,
+        /// Where the damage begins.
+        start_lsn: u64,
+        /// The next readable block, or the end of the segment.
+        end_lsn: u64,
+        /// What was found there.
+        why: String,
+    },
+}

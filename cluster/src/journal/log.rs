@@ -5,8 +5,8 @@ use super::disk::{Disk, DiskError, DiskErrorKind};
 use super::error::CommitError;
 use bytes::Bytes;
 use proto::journal::{
-    BLOCK_HEAD_BYTES, BlockHead, BlockWriter, FLAG_CONTINUES, Lane, PAGE_BYTES, Record, SegmentHead,
-    block_bytes, write_record,
+    BLOCK_HEAD_BYTES, BlockHead, BlockWriter, FLAG_CONTINUED, FLAG_CONTINUES, Lane, PAGE_BYTES, Record,
+    SegmentHead, block_bytes, write_record,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -120,6 +120,8 @@ pub(super) struct Tail {
     pub durable_lsn: u64,
     pub chain: u64,
     pub block: u64,
+    /// The last block ended inside a transaction.
+    pub inside: bool,
 }
 
 /// One shard's log.
@@ -140,6 +142,8 @@ pub struct Log<D: Disk> {
     buffer_lsn: u64,
     /// Numbers of events up to here are given away.
     assigned: u64,
+    /// Segments with lower numbers may be there and be unreadable.
+    pub(super) numbers_from: u64,
 }
 
 impl<D: Disk> Log<D> {
@@ -157,6 +161,7 @@ impl<D: Disk> Log<D> {
                 durable_lsn: 0,
                 chain: 0,
                 block: 0,
+                inside: false,
             },
             free: Vec::new(),
             rng: SmallRng::seed_from_u64(seed),
@@ -165,6 +170,7 @@ impl<D: Disk> Log<D> {
             buffer: Vec::new(),
             buffer_lsn: 0,
             assigned: 0,
+            numbers_from: 0,
         }
     }
 
@@ -337,7 +343,8 @@ impl<D: Disk> Log<D> {
             return Err(DiskError::new(DiskErrorKind::Other, "the log has no segment"));
         };
         let head = BlockHead {
-            flags: if continues { FLAG_CONTINUES } else { 0 },
+            flags: (if continues { FLAG_CONTINUES } else { 0 })
+                | (if self.tail.inside { FLAG_CONTINUED } else { 0 }),
             lsn: self.tail.lsn,
             durable_lsn: self.tail.durable_lsn,
             block: self.tail.block,
@@ -351,6 +358,7 @@ impl<D: Disk> Log<D> {
         self.buffer.extend_from_slice(bytes);
         self.tail.lsn = head.end_lsn();
         self.tail.block += 1;
+        self.tail.inside = continues;
         self.tail.chain = head.chain(salt);
         self.writer.clear();
         // Memory has a bound, however large the commit is.
@@ -460,6 +468,7 @@ impl<D: Disk> Log<D> {
     pub(super) fn roll(&mut self, need: u64, for_puts: bool) -> Result<(), DiskError> {
         let previous_end_lsn = self.tail.lsn;
         let number = self.books.segments().next_back().map_or(0, |(n, _)| n + 1);
+        let number = number.max(self.numbers_from);
         let mut books = self.books.clone();
         books.begin_segment(number, self.tail.lsn);
         let (mut records, mut blocks) = (0_u32, 0_usize);

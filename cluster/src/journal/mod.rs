@@ -37,7 +37,7 @@ mod recovery;
 
 pub use books::{Books, Reserved, SegmentInfo};
 pub use disk::{Disk, DiskError, DiskErrorKind};
-pub use error::{CommitError, OpenError};
+pub use error::{CommitError, OpenError, ReadError};
 pub use log::{Committed, Config, Log, Put, Transaction};
 pub use ranges::RangeSet;
 pub use reader::{Chunk, Reader};

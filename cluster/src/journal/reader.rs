@@ -5,9 +5,12 @@
 
 use super::books::SegmentInfo;
 use super::disk::{Disk, DiskError};
+use super::error::ReadError;
 use super::log::{Log, Segment};
 use bytes::{Bytes, BytesMut};
-use proto::journal::{BLOCK_HEAD_BYTES, BlockHead, Lane, PAGE_BYTES, Range, Record, Records, block_bytes};
+use proto::journal::{
+    BLOCK_HEAD_BYTES, BlockHead, FLAG_CONTINUED, Lane, PAGE_BYTES, Range, Record, Records, block_bytes,
+};
 
 /// Bytes that one read asks for.
 pub(super) const WINDOW_BYTES: usize = 1 << 20;
@@ -98,9 +101,12 @@ impl Assembly {
     /// A record cannot be read: written by a newer version, or by a mistake of ours.
     pub fn add(
         &mut self,
+        head: &BlockHead,
         payload: &Bytes,
         mut each: impl FnMut(&Record<'_>, Option<Bytes>),
     ) -> Result<(), String> {
+        let continued = head.flags & FLAG_CONTINUED != 0;
+        let mut headless = continued && self.open.is_empty();
         let whole = if self.open.is_empty() {
             payload.clone()
         } else {
@@ -112,7 +118,11 @@ impl Assembly {
         while let Some(read) = records.next() {
             let (record, end) = read.map_err(|e| e.to_string())?;
             transaction.push(record);
-            if end {
+            if end && std::mem::take(&mut headless) {
+                // Its beginning is lost to damage, and with it the transaction.
+                transaction.clear();
+                done = whole.len() - records.left();
+            } else if end {
                 let mut parts: Vec<&[u8]> = Vec::new();
                 for record in transaction.drain(..) {
                     match &record {
@@ -134,7 +144,11 @@ impl Assembly {
                 done = whole.len() - records.left();
             }
         }
-        self.open = whole[done..].to_vec();
+        if headless {
+            self.open.clear();
+        } else {
+            self.open = whole[done..].to_vec();
+        }
         Ok(())
     }
 
@@ -162,83 +176,95 @@ impl Reader {
     /// The events of the next block that has some; none when all that is committed has been read.
     ///
     /// # Errors
-    /// The disk's, or damage: what was readable when the log was opened is not any more.
-    pub fn next<D: Disk>(&mut self, log: &Log<D>) -> Result<Option<Vec<Chunk>>, DiskError> {
+    /// The disk's, or damage: what was acknowledged cannot be read any more.
+    pub fn next<D: Disk>(&mut self, log: &Log<D>) -> Result<Option<Vec<Chunk>>, ReadError> {
         loop {
-            let Some((segment, lsn)) = self.place(log) else {
+            let Some((number, lsn)) = self.place(log) else {
                 return Ok(None);
             };
-            let step = self.walk.at(&log.disk, segment, lsn)?;
-            let (number, damaged) = (self.at.map_or(0, |(n, _)| n), &segment.name);
-            let Step::Block(head, payload) = step else {
-                let Step::Bad(why) = step else { continue };
-                return Err(DiskError::new(
-                    super::DiskErrorKind::Other,
-                    format!("{damaged}: damaged at LSN {lsn}: {why}"),
-                ));
+            let Some((segment, info)) = log.segment(number) else {
+                return Ok(None);
             };
-            self.at = Some((number, head.end_lsn()));
+            let (head, payload) = match self.walk.at(&log.disk, segment, lsn)? {
+                Step::Block(head, payload) => (head, payload),
+                Step::Bad(why) => return Err(damaged(log, segment, number, lsn, info.end_lsn, why)?),
+            };
             let mut chunks = Vec::new();
-            let read = self.assembly.add(&payload, |record, bytes| {
-                let chunk = |first: u64, count: u32, bytes: Bytes, prepared| Chunk {
-                    events: Range {
-                        start: first,
-                        end: first + u64::from(count),
-                    },
-                    bytes,
-                    prepared,
-                };
-                match (record, bytes) {
-                    (Record::Put { first, count, .. }, Some(bytes)) => {
-                        chunks.push(chunk(*first, *count, bytes, None))
-                    }
-                    (
-                        Record::Prepared {
-                            first,
-                            count,
-                            lane,
-                            seq,
-                            ..
-                        },
-                        Some(bytes),
-                    ) => {
-                        chunks.push(chunk(*first, *count, bytes, Some((*lane, *seq))));
-                    }
-                    _ => {}
-                }
+            let read = self.assembly.add(&head, &payload, |record, bytes| {
+                chunks.extend(chunk(record, bytes))
             });
-            read.map_err(|why| {
-                DiskError::new(
-                    super::DiskErrorKind::Other,
-                    format!("{damaged}: LSN {lsn}: {why}"),
-                )
-            })?;
+            if let Err(why) = read {
+                return Err(damaged(log, segment, number, lsn, info.end_lsn, why)?);
+            }
+            self.at = Some((number, head.end_lsn()));
             if !chunks.is_empty() {
                 return Ok(Some(chunks));
             }
         }
     }
 
-    /// Where the next block is: on in the segment, else at the start of the next one with events.
-    fn place<'l, D: Disk>(&mut self, log: &'l Log<D>) -> Option<(&'l Segment<D::File>, u64)> {
-        if let Some((number, lsn)) = self.at
-            && let Some((segment, SegmentInfo { end_lsn, .. })) = log.segment(number)
-            && lsn < end_lsn
-        {
-            return Some((segment, lsn));
-        }
-        let after = self.at.map_or(0, |(number, _)| number + 1);
-        let next = log
-            .books()
-            .segments()
-            .find(|(n, info)| *n >= after && info.end_lsn > info.first_lsn);
-        let (number, info) = next?;
+    /// Goes on behind damage that [`next`](Self::next) has reported.
+    pub fn skip(&mut self, number: u64, end_lsn: u64) {
+        self.at = Some((number, end_lsn));
         self.assembly.clear();
         self.walk = Walk::default();
-        self.at = Some((number, info.first_lsn));
-        log.segment(number)
-            .map(|(segment, info)| (segment, info.first_lsn))
     }
+
+    /// Where the next block is: on in the segment, else at the start of the next one.
+    fn place<D: Disk>(&mut self, log: &Log<D>) -> Option<(u64, u64)> {
+        if let Some((number, lsn)) = self.at
+            && let Some((_, SegmentInfo { end_lsn, .. })) = log.segment(number)
+            && lsn < end_lsn
+        {
+            return Some((number, lsn));
+        }
+        let after = self.at.map_or(0, |(number, _)| number + 1);
+        let mut left = log.books().segments();
+        let (number, info) = left.find(|(n, info)| *n >= after && info.end_lsn > info.first_lsn)?;
+        self.skip(number, info.first_lsn);
+        self.at
+    }
+}
+
+fn chunk(record: &Record<'_>, bytes: Option<Bytes>) -> Option<Chunk> {
+    let (first, count, prepared) = match record {
+        Record::Put { first, count, .. } => (*first, *count, None),
+        Record::Prepared {
+            first,
+            count,
+            lane,
+            seq,
+            ..
+        } => (*first, *count, Some((*lane, *seq))),
+        _ => return None,
+    };
+    Some(Chunk {
+        events: Range {
+            start: first,
+            end: first + u64::from(count),
+        },
+        bytes: bytes?,
+        prepared,
+    })
+}
+
+/// How far the damage reaches.
+fn damaged<D: Disk>(
+    log: &Log<D>,
+    segment: &Segment<D::File>,
+    number: u64,
+    start_lsn: u64,
+    end_lsn: u64,
+    why: String,
+) -> Result<ReadError, DiskError> {
+    let next = log.next_readable(segment, start_lsn)?;
+    Ok(ReadError::Damaged {
+        name: segment.name.clone(),
+        number,
+        start_lsn,
+        end_lsn: next.unwrap_or(end_lsn).min(end_lsn),
+        why,
+    })
 }
 
 /// Where a block of so many payload bytes would end.

@@ -65,7 +65,7 @@ struct Listing<F> {
     segments: BTreeMap<u64, (Segment<F>, SegmentHead)>,
     free: Vec<(String, u64)>,
     /// Segments whose header cannot be read.
-    broken: Vec<OpenError>,
+    broken: BTreeMap<u64, OpenError>,
 }
 
 /// The newest segment, as far as it is readable.
@@ -94,7 +94,7 @@ impl<D: Disk> Log<D> {
         let listing = log.list(&how)?;
         log.free = listing.free;
         if listing.segments.is_empty() {
-            if let Some(why) = listing.broken.into_iter().next() {
+            if let Some(why) = listing.broken.into_values().next() {
                 return Err(why);
             }
             report.created = true;
@@ -111,7 +111,7 @@ impl<D: Disk> Log<D> {
         let mut listing = Listing {
             segments: BTreeMap::new(),
             free: Vec::new(),
-            broken: Vec::new(),
+            broken: BTreeMap::new(),
         };
         let mut names = self.disk.list()?;
         names.sort_unstable();
@@ -127,7 +127,7 @@ impl<D: Disk> Log<D> {
             } else if let Some(number) = stem("seg-").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
                 match self.read_head(&name, number, how)? {
                     Ok(found) => drop(listing.segments.insert(number, found)),
-                    Err(why) => listing.broken.push(why),
+                    Err(why) => drop(listing.broken.insert(number, why)),
                 }
             }
         }
@@ -168,7 +168,7 @@ impl<D: Disk> Log<D> {
     fn recover(
         &mut self,
         mut found: BTreeMap<u64, (Segment<D::File>, SegmentHead)>,
-        broken: Vec<OpenError>,
+        broken: BTreeMap<u64, OpenError>,
         how: &Opened,
         report: &mut Report,
     ) -> Result<(), OpenError> {
@@ -180,6 +180,12 @@ impl<D: Disk> Log<D> {
             && let Some((segment, head)) = found.get_mut(&newest)
         {
             self.rewrite(segment, head)?;
+        }
+        if let Some((number, why)) = broken.last_key_value() {
+            if *number > newest && !how.skip_damage {
+                return Err(why.clone());
+            }
+            self.numbers_from = number + 1;
         }
         let Some((segment, head)) = found.get(&newest) else {
             return Ok(());
@@ -232,6 +238,18 @@ impl<D: Disk> Log<D> {
         self.disk.sync(&segment.file)?;
         (report.torn, report.clean, report.blocks) = (torn, replayed.clean, replayed.blocks);
         let mut books = replayed.books;
+        for name in broken.range(newest..).map(|(number, _)| segment_name(*number)) {
+            let events = Range {
+                start: books.next_event(),
+                end: books.next_event(),
+            };
+            report.skipped.push(Skipped {
+                name,
+                start_lsn: replayed.end_lsn,
+                end_lsn: replayed.end_lsn,
+                events,
+            });
+        }
         books.extend_segment(replayed.end_lsn);
         self.tail.number = newest;
         self.tail.lsn = replayed.end_lsn;
@@ -245,7 +263,7 @@ impl<D: Disk> Log<D> {
     fn claim(
         &mut self,
         mut found: BTreeMap<u64, (Segment<D::File>, SegmentHead)>,
-        broken: &[OpenError],
+        broken: &BTreeMap<u64, OpenError>,
         how: &Opened,
         report: &mut Report,
     ) -> Result<(), OpenError> {
@@ -260,11 +278,8 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             let name = segment_name(number);
-            let head = broken.iter().find(|why| {
-                matches!(why, OpenError::Segment { name: n, .. } | OpenError::Stranger { name: n } if *n == name)
-            });
             if !how.skip_damage {
-                return Err(head.cloned().unwrap_or(OpenError::Missing {
+                return Err(broken.get(&number).cloned().unwrap_or(OpenError::Missing {
                     number,
                     first: info.events.start,
                     last: info.events.end.saturating_sub(1),
@@ -350,7 +365,7 @@ impl<D: Disk> Log<D> {
             }
             strict = true;
             let (books, snapshot, clean) = (&mut at.books, &mut at.has_snapshot, &mut at.clean);
-            let read = assembly.add(&payload, |record, _| {
+            let read = assembly.add(&block, &payload, |record, _| {
                 *snapshot |= matches!(record, Record::SnapEnd { .. });
                 *clean = matches!(record, Record::Close);
                 books.apply(record);
@@ -379,7 +394,11 @@ impl<D: Disk> Log<D> {
     }
 
     /// The next place behind damage where a whole block is.
-    fn next_readable(&self, segment: &Segment<D::File>, from: u64) -> Result<Option<u64>, DiskError> {
+    pub(super) fn next_readable(
+        &self,
+        segment: &Segment<D::File>,
+        from: u64,
+    ) -> Result<Option<u64>, DiskError> {
         let mut walk = Walk::default();
         let mut found = None;
         let mut candidates = Vec::new();

@@ -12,6 +12,8 @@ pub const FLAG_ENCRYPTED: u16 = 1;
 pub const FLAG_COMPRESSED: u16 = 2;
 /// The last transaction of this block goes on in the next one.
 pub const FLAG_CONTINUES: u16 = 4;
+/// The first transaction of this block began in an earlier one: without that, its records are of no use.
+pub const FLAG_CONTINUED: u16 = 8;
 
 /// Why bytes are no block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -93,7 +95,7 @@ impl BlockHead {
         if u16::from_le_bytes([head[4], head[5]]) as usize != BLOCK_HEAD_BYTES {
             return Err(BlockError::NoHead("other length of the header"));
         }
-        if flags & !(FLAG_ENCRYPTED | FLAG_COMPRESSED | FLAG_CONTINUES) != 0 {
+        if flags & !(FLAG_ENCRYPTED | FLAG_COMPRESSED | FLAG_CONTINUES | FLAG_CONTINUED) != 0 {
             return Err(BlockError::NoHead("a flag of a newer format"));
         }
         let this = Self {

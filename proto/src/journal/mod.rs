@@ -39,7 +39,8 @@ mod record;
 mod segment;
 
 pub use block::{
-    BlockError, BlockHead, BlockWriter, FLAG_COMPRESSED, FLAG_CONTINUES, FLAG_ENCRYPTED, payload_crc,
+    BlockError, BlockHead, BlockWriter, FLAG_COMPRESSED, FLAG_CONTINUED, FLAG_CONTINUES, FLAG_ENCRYPTED,
+    payload_crc,
 };
 pub use record::{Digest, END, Lane, Outcome, Range, Ranges, Record, RecordError, Records, write_record};
 pub use segment::{MetaPage, PageError, SegmentHead};
