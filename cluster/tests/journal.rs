@@ -97,8 +97,8 @@ fn observe<D: Disk>(log: &Log<D>) -> Result<Model, ReadError> {
     let books = log.books();
     let mut model = Model {
         next: books.next_event(),
-        source: books.source_position("r").map(<[u8]>::to_vec),
-        sink: books.sink_position("k").map(<[u8]>::to_vec),
+        source: books.source_position("r").map(|(_, p)| p.to_vec()),
+        sink: books.sink_position("k").map(|(_, p)| p.to_vec()),
         ..Model::default()
     };
     let mut reader = Reader::new();
@@ -265,10 +265,12 @@ fn commit(log: &mut Log<SimDisk>, steps: &[Step]) -> Vec<Result<u64, CommitError
                 put: Some(Put {
                     count: bodies.len() as u32,
                     events: vec![block(bodies)],
+                    order: 0,
                     prepared: None,
                 }),
                 records: vec![Record::SourcePosition {
                     owner: "r",
+                    stamp: 0,
                     bytes: id,
                 }],
             },
@@ -280,6 +282,7 @@ fn commit(log: &mut Log<SimDisk>, steps: &[Step]) -> Vec<Result<u64, CommitError
                     },
                     Record::SinkPosition {
                         owner: "k",
+                        stamp: 0,
                         bytes: id,
                     },
                 ],

@@ -44,6 +44,7 @@ struct LaneBook {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Books {
     next_event: u64,
+    next_order: u64,
     /// All events below are gone.
     floor: u64,
     /// Gone ones above the floor.
@@ -51,8 +52,8 @@ pub struct Books {
     segments: BTreeMap<u64, SegmentInfo>,
     /// The segment that records come from.
     current: u64,
-    source_positions: BTreeMap<String, Vec<u8>>,
-    sink_positions: BTreeMap<String, Vec<u8>>,
+    source_positions: BTreeMap<String, (u64, Vec<u8>)>,
+    sink_positions: BTreeMap<String, (u64, Vec<u8>)>,
     reserved: BTreeMap<(Lane, u64), Reserved>,
     /// Events that are invisible until they are confirmed.
     prepared: BTreeMap<(Lane, u64), Range>,
@@ -89,14 +90,32 @@ impl Books {
         self.epoch
     }
 
-    /// Where a source stands.
-    pub fn source_position(&self, owner: &str) -> Option<&[u8]> {
-        self.source_positions.get(owner).map(Vec::as_slice)
+    /// Where a source stands, with the stamp of that.
+    pub fn source_position(&self, owner: &str) -> Option<(u64, &[u8])> {
+        self.source_positions
+            .get(owner)
+            .map(|(stamp, bytes)| (*stamp, bytes.as_slice()))
     }
 
-    /// Where a sink stands.
-    pub fn sink_position(&self, owner: &str) -> Option<&[u8]> {
-        self.sink_positions.get(owner).map(Vec::as_slice)
+    /// Where a sink stands, with the stamp of that.
+    pub fn sink_position(&self, owner: &str) -> Option<(u64, &[u8])> {
+        self.sink_positions
+            .get(owner)
+            .map(|(stamp, bytes)| (*stamp, bytes.as_slice()))
+    }
+
+    /// All positions: whether it is a source's, its owner, stamp and bytes.
+    pub fn positions(&self) -> impl Iterator<Item = (bool, &str, u64, &[u8])> {
+        let sources = self.source_positions.iter().map(|(owner, p)| (true, owner, p));
+        let sinks = self.sink_positions.iter().map(|(owner, p)| (false, owner, p));
+        sources
+            .chain(sinks)
+            .map(|(is_source, owner, (stamp, bytes))| (is_source, owner.as_str(), *stamp, bytes.as_slice()))
+    }
+
+    /// The order after the largest that any put had.
+    pub fn next_order(&self) -> u64 {
+        self.next_order
     }
 
     /// The segments that still matter, the oldest first.
@@ -164,15 +183,18 @@ impl Books {
     /// What a record changes.
     pub(super) fn apply(&mut self, record: &Record<'_>) {
         match record {
-            Record::Put { first, count, .. } => self.put(*first, *count),
+            Record::Put {
+                first, count, order, ..
+            } => self.put(*first, *count, *order),
             Record::Prepared {
                 lane,
                 seq,
                 first,
                 count,
+                order,
                 ..
             } => {
-                self.put(*first, *count);
+                self.put(*first, *count, *order);
                 let events = Range {
                     start: *first,
                     end: first + u64::from(*count),
@@ -180,11 +202,13 @@ impl Books {
                 self.prepared.insert((*lane, *seq), events);
             }
             Record::Take { events } => events.iter().for_each(|r| self.take(*r)),
-            Record::SourcePosition { owner, bytes } => {
-                self.source_positions.insert((*owner).to_owned(), bytes.to_vec());
+            Record::SourcePosition { owner, stamp, bytes } => {
+                self.source_positions
+                    .insert((*owner).to_owned(), (*stamp, bytes.to_vec()));
             }
-            Record::SinkPosition { owner, bytes } => {
-                self.sink_positions.insert((*owner).to_owned(), bytes.to_vec());
+            Record::SinkPosition { owner, stamp, bytes } => {
+                self.sink_positions
+                    .insert((*owner).to_owned(), (*stamp, bytes.to_vec()));
             }
             Record::Dedup { lane, seq, digest } => {
                 let book = self.lanes.entry(*lane).or_default();
@@ -230,7 +254,11 @@ impl Books {
                 next_event,
                 floor,
                 epoch,
-            } => self.restate(*next_event, *floor, *epoch),
+                next_order,
+            } => {
+                self.restate(*next_event, *floor, *epoch);
+                self.next_order = *next_order;
+            }
             Record::SnapSegment {
                 number,
                 first_lsn,
@@ -251,8 +279,9 @@ impl Books {
         }
     }
 
-    fn put(&mut self, first: u64, count: u32) {
+    fn put(&mut self, first: u64, count: u32, order: u64) {
         self.next_event = first + u64::from(count);
+        self.next_order = self.next_order.max(order + u64::from(count));
         if let Some(info) = self.segments.get_mut(&self.current) {
             if info.events.is_empty() {
                 info.events.start = first;
@@ -318,6 +347,7 @@ impl Books {
             next_event: self.next_event,
             floor: self.floor,
             epoch: self.epoch,
+            next_order: self.next_order,
         });
         write(Record::Epoch {
             epoch: self.epoch,
@@ -341,11 +371,19 @@ impl Books {
                 events: (&self.taken).into(),
             });
         }
-        for (owner, bytes) in &self.source_positions {
-            write(Record::SourcePosition { owner, bytes });
+        for (owner, (stamp, bytes)) in &self.source_positions {
+            write(Record::SourcePosition {
+                owner,
+                stamp: *stamp,
+                bytes,
+            });
         }
-        for (owner, bytes) in &self.sink_positions {
-            write(Record::SinkPosition { owner, bytes });
+        for (owner, (stamp, bytes)) in &self.sink_positions {
+            write(Record::SinkPosition {
+                owner,
+                stamp: *stamp,
+                bytes,
+            });
         }
         for ((lane, seq), Reserved { events, digest }) in &self.reserved {
             write(Record::Reserve {

@@ -49,6 +49,8 @@ pub struct Put {
     pub count: u32,
     /// Their bytes, in pieces.
     pub events: Vec<Bytes>,
+    /// The place of the first one in the order of the whole channel.
+    pub order: u64,
     /// The batch of a lane that they are, if nobody may see them before they are confirmed.
     pub prepared: Option<(Lane, u64)>,
 }
@@ -76,7 +78,7 @@ impl Transaction<'_> {
 fn record_bytes(record: &Record<'_>) -> usize {
     RECORD_BYTES
         + match record {
-            Record::SourcePosition { owner, bytes } | Record::SinkPosition { owner, bytes } => {
+            Record::SourcePosition { owner, bytes, .. } | Record::SinkPosition { owner, bytes, .. } => {
                 owner.len() + bytes.len()
             }
             Record::Take { events } | Record::Reserve { events, .. } => events.len() * 20,
@@ -100,6 +102,8 @@ fn file_bytes(payload: usize, block: usize) -> u64 {
 pub struct Committed {
     /// The number of its first event; of the next one if it has none.
     pub first_event: u64,
+    /// The segment and the block in which it begins: where a [`Reader`](super::Reader) finds it.
+    pub at: (u64, u64),
 }
 
 /// A file of the log that can be read.
@@ -270,8 +274,9 @@ impl<D: Disk> Log<D> {
 
     fn encode(&mut self, transaction: &Transaction<'_>) -> Result<Committed, DiskError> {
         let first_event = self.assigned;
+        let mut at = (self.tail.number, self.tail.lsn);
         if let Some(put) = &transaction.put {
-            self.encode_put(put, transaction.records.is_empty())?;
+            at.1 = self.encode_put(put, transaction.records.is_empty())?;
         }
         for (n, record) in transaction.records.iter().enumerate() {
             let end = n + 1 == transaction.records.len();
@@ -279,12 +284,14 @@ impl<D: Disk> Log<D> {
             write_record(self.writer.payload(), record, end);
             self.writer.count(1);
         }
-        Ok(Committed { first_event })
+        Ok(Committed { first_event, at })
     }
 
-    fn encode_put(&mut self, put: &Put, end: bool) -> Result<(), DiskError> {
+    /// Returns the LSN of the block in which it begins.
+    fn encode_put(&mut self, put: &Put, end: bool) -> Result<u64, DiskError> {
         let total: usize = put.events.iter().map(Bytes::len).sum();
         self.make_room(total.min(self.config.block_bytes) + RECORD_BYTES, false)?;
+        let at = self.tail.lsn;
         // What fits no block goes ahead in parts.
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut gathered = 0;
@@ -304,7 +311,7 @@ impl<D: Disk> Log<D> {
             pieces.push(piece);
         }
         self.make_room(gathered + RECORD_BYTES, began)?;
-        let (first, count) = (self.assigned, put.count);
+        let (first, count, order) = (self.assigned, put.count, put.order);
         let one;
         let events: &[u8] = match pieces.as_slice() {
             [] => &[],
@@ -315,19 +322,25 @@ impl<D: Disk> Log<D> {
             }
         };
         let record = match put.prepared {
-            None => Record::Put { first, count, events },
+            None => Record::Put {
+                first,
+                count,
+                order,
+                events,
+            },
             Some((lane, seq)) => Record::Prepared {
                 lane,
                 seq,
                 first,
                 count,
+                order,
                 events,
             },
         };
         write_record(self.writer.payload(), &record, end);
         self.writer.count(1);
         self.assigned += u64::from(count);
-        Ok(())
+        Ok(at)
     }
 
     /// Closes the block when another so many bytes would make it too long.
@@ -413,11 +426,12 @@ impl<D: Disk> Log<D> {
 
     fn book(&mut self, transaction: &Transaction<'_>, first: u64) {
         if let Some(put) = &transaction.put {
-            let count = put.count;
+            let (count, order) = (put.count, put.order);
             self.books.apply(&match put.prepared {
                 None => Record::Put {
                     first,
                     count,
+                    order,
                     events: &[],
                 },
                 Some((lane, seq)) => Record::Prepared {
@@ -425,6 +439,7 @@ impl<D: Disk> Log<D> {
                     seq,
                     first,
                     count,
+                    order,
                     events: &[],
                 },
             });

@@ -20,6 +20,8 @@ pub(super) const WINDOW_BYTES: usize = 1 << 20;
 pub struct Chunk {
     /// Their numbers.
     pub events: Range,
+    /// The place of the first one in the order of the whole channel.
+    pub order: u64,
     /// Their bytes, an event block (see [`proto::event::block`]).
     pub bytes: Bytes,
     /// The batch of a lane that they are, if they came invisible.
@@ -227,15 +229,18 @@ impl Reader {
 }
 
 fn chunk(record: &Record<'_>, bytes: Option<Bytes>) -> Option<Chunk> {
-    let (first, count, prepared) = match record {
-        Record::Put { first, count, .. } => (*first, *count, None),
+    let (first, count, order, prepared) = match record {
+        Record::Put {
+            first, count, order, ..
+        } => (*first, *count, *order, None),
         Record::Prepared {
             first,
             count,
+            order,
             lane,
             seq,
             ..
-        } => (*first, *count, Some((*lane, *seq))),
+        } => (*first, *count, *order, Some((*lane, *seq))),
         _ => return None,
     };
     Some(Chunk {
@@ -243,6 +248,7 @@ fn chunk(record: &Record<'_>, bytes: Option<Bytes>) -> Option<Chunk> {
             start: first,
             end: first + u64::from(count),
         },
+        order,
         bytes: bytes?,
         prepared,
     })

@@ -2,15 +2,16 @@
 //!
 //! A transaction is the records up to and including one with [`END`]. [`Records`] reads them out of a payload and
 //! borrows from it; [`write_record`] appends one. Ranges are half open and written as differences, so a run of takes
-//! costs a few bytes.
+//! costs a few bytes. Events are numbered per shard without gaps; an order is a number in the whole channel, and so is a
+//! stamp: of two positions of one owner the larger stamp is the newer.
 //!
 //! | tag | record | body |
 //! |---:|---|---|
-//! | 1 | `Put` | first event, count, event block |
-//! | 2 | `Prepared` | lane, seq, first event, count, event block |
+//! | 1 | `Put` | first event, count, order, event block |
+//! | 2 | `Prepared` | lane, seq, first event, count, order, event block |
 //! | 3 | `Part` | bytes that stand before the event block of the next `Put` or `Prepared` |
 //! | 4 | `Dedup` | lane, seq, digest prefix |
-//! | 5, 6 | `SourcePosition`, `SinkPosition` | owner, bytes |
+//! | 5, 6 | `SourcePosition`, `SinkPosition` | owner, stamp, bytes |
 //! | 7 | `Confirm` | lane, seqs |
 //! | 8 | `Take` | events |
 //! | 9 | `Reserve` | lane, seq, digest, events |
@@ -18,7 +19,7 @@
 //! | 12 | `VoidResolved` | lane, seq, outcome |
 //! | 13 | `Epoch` | epoch, nonce |
 //! | 14 | `LaneDrop` | lane |
-//! | 16 | `SnapBegin` | next event, floor, epoch |
+//! | 16 | `SnapBegin` | next event, floor, epoch, next order |
 //! | 17 | `SnapSegment` | number, first LSN, end LSN, first event, end event |
 //! | 18 | `SnapPrepared` | lane, seq, first event, count |
 //! | 19 | `SnapEnd` | records since `SnapBegin` |
@@ -89,6 +90,7 @@ pub enum Record<'a> {
     Put {
         first: u64,
         count: u32,
+        order: u64,
         events: &'a [u8],
     },
     /// Events of a tier link, invisible until they are confirmed.
@@ -97,6 +99,7 @@ pub enum Record<'a> {
         seq: u64,
         first: u64,
         count: u32,
+        order: u64,
         events: &'a [u8],
     },
     /// The beginning of an event block that is longer than a block of the log.
@@ -104,9 +107,17 @@ pub enum Record<'a> {
     /// A batch of a lane is in: it will not be put again.
     Dedup { lane: Lane, seq: u64, digest: u64 },
     /// Where a source stands.
-    SourcePosition { owner: &'a str, bytes: &'a [u8] },
+    SourcePosition {
+        owner: &'a str,
+        stamp: u64,
+        bytes: &'a [u8],
+    },
     /// Where a sink stands.
-    SinkPosition { owner: &'a str, bytes: &'a [u8] },
+    SinkPosition {
+        owner: &'a str,
+        stamp: u64,
+        bytes: &'a [u8],
+    },
     /// Prepared batches become visible.
     Confirm { lane: Lane, seqs: Ranges },
     /// Events are gone for good.
@@ -129,7 +140,12 @@ pub enum Record<'a> {
     /// A lane is forgotten.
     LaneDrop { lane: Lane },
     /// A snapshot begins: what was known before is forgotten.
-    SnapBegin { next_event: u64, floor: u64, epoch: u64 },
+    SnapBegin {
+        next_event: u64,
+        floor: u64,
+        epoch: u64,
+        next_order: u64,
+    },
     /// A segment that still holds live events, and where it ends.
     SnapSegment {
         number: u64,
@@ -208,8 +224,13 @@ impl<'a> Record<'a> {
     fn write_body(&self, out: &mut Vec<u8>) {
         let numbers = |out: &mut Vec<u8>, all: &[u64]| all.iter().for_each(|n| put_varint(out, *n));
         match self {
-            Self::Put { first, count, events } => {
-                numbers(out, &[*first, u64::from(*count)]);
+            Self::Put {
+                first,
+                count,
+                order,
+                events,
+            } => {
+                numbers(out, &[*first, u64::from(*count), *order]);
                 out.extend_from_slice(events);
             }
             Self::Prepared {
@@ -217,10 +238,11 @@ impl<'a> Record<'a> {
                 seq,
                 first,
                 count,
+                order,
                 events,
             } => {
                 put_lane(out, lane);
-                numbers(out, &[*seq, *first, u64::from(*count)]);
+                numbers(out, &[*seq, *first, u64::from(*count), *order]);
                 out.extend_from_slice(events);
             }
             Self::Part { bytes } => out.extend_from_slice(bytes),
@@ -229,8 +251,9 @@ impl<'a> Record<'a> {
                 put_varint(out, *seq);
                 out.extend_from_slice(&digest.to_le_bytes());
             }
-            Self::SourcePosition { owner, bytes } | Self::SinkPosition { owner, bytes } => {
+            Self::SourcePosition { owner, stamp, bytes } | Self::SinkPosition { owner, stamp, bytes } => {
                 put_bytes(out, owner.as_bytes());
+                put_varint(out, *stamp);
                 out.extend_from_slice(bytes);
             }
             Self::Confirm { lane, seqs }
@@ -263,7 +286,10 @@ impl<'a> Record<'a> {
                 next_event,
                 floor,
                 epoch,
-            } => numbers(out, &[*next_event, *floor, *epoch]),
+                next_order,
+            } => {
+                numbers(out, &[*next_event, *floor, *epoch, *next_order]);
+            }
             Self::SnapSegment {
                 number,
                 first_lsn,
@@ -286,6 +312,7 @@ impl<'a> Record<'a> {
             1 => Self::Put {
                 first: varint(body, "the number of an event")?,
                 count: count(body)?,
+                order: varint(body, "an order")?,
                 events: rest(body),
             },
             2 => Self::Prepared {
@@ -293,6 +320,7 @@ impl<'a> Record<'a> {
                 seq: varint(body, "a sequence number")?,
                 first: varint(body, "the number of an event")?,
                 count: count(body)?,
+                order: varint(body, "an order")?,
                 events: rest(body),
             },
             3 => Self::Part { bytes: rest(body) },
@@ -303,10 +331,12 @@ impl<'a> Record<'a> {
             },
             5 => Self::SourcePosition {
                 owner: text(body, "the owner of a position")?,
+                stamp: varint(body, "a stamp")?,
                 bytes: rest(body),
             },
             6 => Self::SinkPosition {
                 owner: text(body, "the owner of a position")?,
+                stamp: varint(body, "a stamp")?,
                 bytes: rest(body),
             },
             7 => Self::Confirm {
@@ -349,6 +379,7 @@ impl<'a> Record<'a> {
                 next_event: varint(body, "the number of an event")?,
                 floor: varint(body, "the number of an event")?,
                 epoch: varint(body, "an epoch")?,
+                next_order: varint(body, "an order")?,
             },
             17 => Self::SnapSegment {
                 number: varint(body, "the number of a segment")?,

@@ -34,6 +34,7 @@ fn every_flipped_bit_of_a_block_is_noticed() {
     let put = Record::Put {
         first: 3,
         count: 1,
+        order: 9,
         events: b"\x92\x80\xc4\x01x",
     };
     write_record(writer.payload(), &put, true);
@@ -120,17 +121,21 @@ fn record() -> impl Strategy<Value = Record<'static>> {
     let outcome = prop::sample::select(vec![Outcome::Voided, Outcome::Taken, Outcome::Unknown]);
     let owner = prop::sample::select(vec!["", "source/r1"]);
     prop_oneof![
-        (any::<u64>(), any::<u32>(), bytes.clone()).prop_map(|(first, count, events)| Record::Put {
-            first,
-            count,
-            events
-        }),
-        (lane(), any::<u64>(), any::<u64>(), any::<u32>(), bytes.clone()).prop_map(
-            |(lane, seq, first, count, events)| Record::Prepared {
+        (any::<u64>(), any::<u32>(), any::<u64>(), bytes.clone()).prop_map(
+            |(first, count, order, events)| Record::Put {
+                first,
+                count,
+                order,
+                events
+            }
+        ),
+        (lane(), any::<[u64; 3]>(), any::<u32>(), bytes.clone()).prop_map(
+            |(lane, [seq, first, order], count, events)| Record::Prepared {
                 lane,
                 seq,
                 first,
                 count,
+                order,
                 events
             }
         ),
@@ -140,8 +145,13 @@ fn record() -> impl Strategy<Value = Record<'static>> {
             seq,
             digest
         }),
-        (owner.clone(), bytes.clone()).prop_map(|(owner, bytes)| Record::SourcePosition { owner, bytes }),
-        (owner, bytes).prop_map(|(owner, bytes)| Record::SinkPosition { owner, bytes }),
+        (owner.clone(), any::<u64>(), bytes.clone())
+            .prop_map(|(owner, stamp, bytes)| Record::SourcePosition { owner, stamp, bytes }),
+        (owner, any::<u64>(), bytes).prop_map(|(owner, stamp, bytes)| Record::SinkPosition {
+            owner,
+            stamp,
+            bytes
+        }),
         (lane(), ranges()).prop_map(|(lane, seqs)| Record::Confirm { lane, seqs }),
         ranges().prop_map(|events| Record::Take { events }),
         (lane(), any::<u64>(), any::<Digest>(), ranges()).prop_map(|(lane, seq, digest, events)| {
@@ -161,10 +171,11 @@ fn record() -> impl Strategy<Value = Record<'static>> {
         }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, nonce)| Record::Epoch { epoch, nonce }),
         lane().prop_map(|lane| Record::LaneDrop { lane }),
-        (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(next_event, floor, epoch)| Record::SnapBegin {
+        any::<[u64; 4]>().prop_map(|[next_event, floor, epoch, next_order]| Record::SnapBegin {
             next_event,
             floor,
-            epoch
+            epoch,
+            next_order
         }),
         (any::<u64>(), any::<u64>(), any::<u64>(), 0..9_u64).prop_map(|(number, first_lsn, end_lsn, n)| {
             Record::SnapSegment {
