@@ -2,6 +2,7 @@
 
 use crate::component::keys::{Finding, Place};
 use crate::config::{self, ConfigError, Loaded, Sources, check};
+use crate::io::tls::TlsDefaults;
 use crate::topology::apply::Site;
 use crate::topology::graph::{self, Graph};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -64,6 +65,11 @@ pub struct Read {
 }
 
 impl Read {
+    /// What TLS settings of components default to.
+    pub fn tls(&self) -> Arc<TlsDefaults> {
+        self.loaded.tls.clone()
+    }
+
     /// Everything that is found before its components are built.
     pub fn findings(&self, site: &Site) -> Vec<Finding> {
         let extras = check::extras(&self.loaded, &self.agent, &self.graph, site);

@@ -253,7 +253,7 @@ impl NodeBuilder {
             env: env.clone(),
             types,
             max_heap_bytes: self.max_heap_bytes,
-            tls: Arc::default(),
+            tls: read.tls(),
         };
         let mut findings = read.findings(&site);
         let graph = read.graph;

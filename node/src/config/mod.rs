@@ -22,12 +22,14 @@ pub mod properties;
 pub mod sources;
 
 use crate::component::keys::{Entry, Finding, Place, Severity};
+use crate::io::tls::TlsDefaults;
 pub use properties::{Parsed, Property};
 pub use sources::Sources;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The largest configuration file that is read; `-f /dev/zero` must not eat the machine.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -72,6 +74,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Keys whose values are not known, because the command of a config filter was not to be run.
     pub unknown_values: BTreeSet<String>,
+    /// What TLS settings of components default to.
+    pub tls: Arc<TlsDefaults>,
 }
 
 impl Loaded {
@@ -120,6 +124,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let found = lookup::resolve(&mut loaded.properties, &scope);
     loaded.findings.extend(found);
     filter::apply(&mut loaded, sources);
+    loaded.tls = Arc::new(sources.tls_defaults());
     Ok(loaded)
 }
 

@@ -12,6 +12,7 @@
 
 use super::{ConfigError, Loaded};
 use crate::component::keys::{Finding, Place, Severity};
+use crate::io::tls::TlsDefaults;
 use jiff::Zoned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -88,6 +89,13 @@ impl Sources {
         }
         let class = self.system_properties.get("propertiesImplementation");
         self.env_fallback |= class.is_some_and(|class| class == ENVIRONMENT_RESOLVER);
+    }
+
+    /// What TLS settings of components default to.
+    pub fn tls_defaults(&self) -> TlsDefaults {
+        let mut complete = self.clone();
+        complete.complete();
+        TlsDefaults::of(&complete.system_properties)
     }
 
     /// All files, in the order in which they are read.
@@ -252,6 +260,7 @@ mod tests {
         };
         sources.complete();
         assert_eq!(sources.system_properties["javax.net.ssl.keyStore"], "/d");
+        assert_eq!(sources.tls_defaults().keystore.as_deref(), Some("/d"));
         assert_eq!(
             sources.system_properties["javax.net.ssl.trustStoreType"],
             "PKCS12"

@@ -1,5 +1,6 @@
-//! The shared edges of the world: listeners, TLS, names of addresses.
+//! The shared edges of the world: listeners, TLS and its key stores, names of addresses.
 
 pub mod address;
+pub mod keystore;
 pub mod listen;
 pub mod tls;

@@ -27,6 +27,7 @@ use crate::component::keys::{Entry, Finding, Place, Severity, nearest};
 use crate::component::registry::Types;
 use crate::flow::board::Board;
 use crate::flow::env::Env;
+use crate::io::tls::TlsDefaults;
 use crate::telemetry::Registry;
 use crate::topology::apply::{Reuse, Site, apply, examine_lost};
 use crate::topology::graph::Graph;
@@ -60,12 +61,21 @@ pub fn findings(loaded: &Loaded, agent: Option<&str>, types: &Arc<Types>) -> Vec
         ..p.place.clone()
     });
     for agent in &agents {
-        all.extend(built(&properties, agent, &file, types));
+        all.extend(built(&properties, agent, &file, types, &loaded.tls));
     }
     if agents.is_empty() {
         let message = "no agent: a line such as \"a1.channels = c1\" makes one".to_owned();
         all.push(of_agent("?", &file, Severity::Error, "no-agent", message));
     }
+    // What a value is worth that nobody has asked for, nobody knows.
+    let unknown = |p: &&super::Property| loaded.unknown_values.contains(&p.key);
+    let unknown: BTreeSet<Spot> = loaded
+        .properties
+        .iter()
+        .filter(unknown)
+        .map(|p| spot(&p.place))
+        .collect();
+    all.retain(|f| !(LOUDER.contains(&f.code) && unknown.contains(&spot(&f.place))));
     all.extend(text::look(&loaded.properties, agent));
     all.extend(strangers(loaded, &properties, agent));
     tidy(all)
@@ -176,6 +186,7 @@ fn built(
     agent: &str,
     file: &Place,
     types: &Arc<Types>,
+    tls: &Arc<TlsDefaults>,
 ) -> Vec<Finding> {
     let (graph, mut all) = graph::read(properties, agent, file);
     // Components may want a runtime while they are built; nothing is started on it.
@@ -199,7 +210,7 @@ fn built(
         },
         types: types.clone(),
         max_heap_bytes: None,
-        tls: Arc::default(),
+        tls: tls.clone(),
     };
     all.extend(wiring::look(properties, agent, &graph, types));
     all.extend(examine_lost(&graph.lost, &site));
