@@ -98,6 +98,10 @@ pub struct Run {
     /// One more argument for the subject's command line; may be repeated.
     #[arg(long = "node-arg", value_name = "ARG", allow_hyphen_values = true)]
     pub node_arguments: Vec<String>,
+    /// Another program with the same command line, to run each case as well and compare: the real Flume by
+    /// tests/interop/peers/flume/flume-ng.
+    #[arg(long, value_name = "PATH")]
+    pub beside: Option<PathBuf>,
     /// Folder of the cases [default: the one this was built from].
     #[arg(long, value_name = "FOLDER")]
     pub cases_in: Option<PathBuf>,

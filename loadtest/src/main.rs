@@ -156,25 +156,48 @@ fn run(arguments: &cli::Run) -> Result<bool> {
         .iter()
         .map(|name| case::Case::load(&folder.join(name)))
         .collect::<Result<Vec<_>>>()?;
+    let beside = arguments.beside.as_ref().map(|node| run::Settings {
+        node: node.clone(),
+        node_arguments: Vec::new(),
+        ..settings.clone()
+    });
     let (mut good, mut reports) = (true, Vec::new());
     for case in &cases {
-        match run::run(case, &settings) {
-            Ok(report) => {
-                good &= report.is_good();
-                println!("{report}");
-                reports.push(report.json());
-            }
-            Err(error) => {
-                good = false;
-                println!("{}  << ENDED BY AN ERROR\n  {error:#}\n", case.name);
-                reports.push(
-                    serde_json::json!({ "name": case.name, "good": false, "error": format!("{error:#}") }),
-                );
-            }
+        let own = run_one(case, &case.name, &settings, &mut reports);
+        good &= own.as_ref().is_some_and(Report::is_good);
+        let Some(settings) = &beside else { continue };
+        let program = settings.node.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{} ({program})", case.name);
+        let other = run_one(case, &name, settings, &mut reports);
+        good &= other.as_ref().is_some_and(Report::is_good);
+        if let (Some(own), Some(other)) = (own, other) {
+            println!("{}", own.compared_with(&other));
         }
     }
     write_json(arguments.json.as_deref(), &reports)?;
     Ok(good)
+}
+
+/// One case with one subject, printed and added to the reports; none if it ended by an error.
+fn run_one(
+    case: &case::Case,
+    name: &str,
+    settings: &run::Settings,
+    reports: &mut Vec<serde_json::Value>,
+) -> Option<Report> {
+    match run::run(case, settings) {
+        Ok(mut report) => {
+            name.clone_into(&mut report.name);
+            println!("{report}");
+            reports.push(report.json());
+            Some(report)
+        }
+        Err(error) => {
+            println!("{name}  << ENDED BY AN ERROR\n  {error:#}\n");
+            reports.push(serde_json::json!({ "name": name, "good": false, "error": format!("{error:#}") }));
+            None
+        }
+    }
 }
 
 /// Beside this executable, else where a plain release build puts it.

@@ -80,6 +80,29 @@ impl Report {
         self.outcome.events_per_second() / reference.swallow_events_per_second.max(1.0)
     }
 
+    /// What this one has times the other: events per second, CPU of an event, memory at its peak. For people, as the
+    /// lines of [`Display`](std::fmt::Display).
+    pub fn compared_with(&self, other: &Self) -> String {
+        let ratio =
+            |name: &str, of: f64, to: f64| format!("  {name:<22} {:>14.3}\n", of / to.max(f64::MIN_POSITIVE));
+        let mut text = format!("{} compared with {}\n", self.name, other.name);
+        text += &ratio(
+            "events/s",
+            self.outcome.events_per_second(),
+            other.outcome.events_per_second(),
+        );
+        text += &ratio("latency p99", self.latency_us(0.99), other.latency_us(0.99));
+        if let (Some(own), Some(others)) = (&self.subject, &other.subject) {
+            text += &ratio(
+                "subject CPU per event",
+                self.per_event_us(own.cpu),
+                other.per_event_us(others.cpu),
+            );
+            text += &ratio("peak RSS", own.peak_kib as f64, others.peak_kib as f64);
+        }
+        text
+    }
+
     /// Everything, in base units.
     pub fn json(&self) -> Value {
         let outcome = &self.outcome;

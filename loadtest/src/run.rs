@@ -82,7 +82,9 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
     let collector_port = collector.as_ref().map(|server| server.address().port());
     let ports = allot_ports(case, collector_port)?;
     plan.target = loopback(*ports.get(PORT_TARGET).ok_or_else(|| anyhow!("no target port"))?);
-    let (subject, started) = Subject::start(case, &settings.node, &settings.node_arguments, &ports)?;
+    // The subject runs in a folder of its own, where a relative path would lead nowhere.
+    let node = std::path::absolute(&settings.node)?;
+    let (subject, started) = Subject::start(case, &node, &settings.node_arguments, &ports)?;
 
     let mut subject_cpu = Window::default();
     let mut driver_cpu = Window::default();

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 pub mod admin;
+pub mod avro_client;
 pub mod builder;
 pub mod channel;
 pub mod cli;
 pub mod component;
 pub mod config;
+pub mod deserializer;
 pub mod flow;
 pub mod interceptor;
 pub mod io;

@@ -2,6 +2,7 @@
 
 mod inspect;
 
+use node::avro_client::{self, Fault};
 use node::cli::{self, AgentOptions, Command};
 use node::component::keys::Severity;
 use node::telemetry::log;
@@ -19,6 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Agent(options)) => ExitCode::from(agent(&options)),
+        Ok(Command::AvroClient(options)) => ExitCode::from(avro_client(&options)),
         Ok(Command::Check(options)) => ExitCode::from(inspect::check(&options)),
         Ok(Command::Explain(options)) => ExitCode::from(inspect::explain(&options)),
         Ok(Command::Version) => {
@@ -102,6 +104,28 @@ fn agent(options: &AgentOptions) -> u8 {
             cli::EXIT_EVENTS_LEFT
         }
         Outcome::GaveUp => cli::EXIT_GAVE_UP,
+    }
+}
+
+/// Sends lines to an avro source; returns the exit code.
+fn avro_client(options: &avro_client::Options) -> u8 {
+    options.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    let (sent, outcome) = avro_client::run(options);
+    match &outcome {
+        Ok(()) => eprintln!("{sent}"),
+        Err(failure) => {
+            eprintln!("Error: {failure}");
+            if sent.events > 0 || failure.fault == Fault::Undelivered {
+                eprintln!("{sent}; what comes after them was not, as far as is known");
+            }
+        }
+    }
+    match outcome.map_err(|failure| failure.fault) {
+        Ok(()) => cli::EXIT_OK,
+        Err(Fault::Input) => cli::EXIT_NO_INPUT,
+        Err(Fault::Settings) => cli::EXIT_CONFIGURATION,
+        Err(Fault::Unreachable) => cli::EXIT_UNREACHABLE,
+        Err(Fault::Undelivered) => cli::EXIT_EVENTS_LEFT,
     }
 }
 

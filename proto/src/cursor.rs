@@ -89,9 +89,30 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Where a byte is first. By blocks, so that the compiler may compare many bytes at once.
+pub fn find_byte(byte: u8, bytes: &[u8]) -> Option<usize> {
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let has_it = |block: &[u8; 32]| block.iter().fold(false, |any, b| any | (*b == byte));
+    let (from, place) = match blocks.iter().position(has_it) {
+        Some(n) => (n * 32, &blocks[n][..]),
+        None => (blocks.len() * 32, rest),
+    };
+    place.iter().position(|b| *b == byte).map(|at| from + at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_is_found_at_every_place() {
+        for at in 0..100 {
+            let mut bytes = [b'x'; 100];
+            assert_eq!(find_byte(b'\n', &bytes), None);
+            bytes[at] = b'\n';
+            assert_eq!(find_byte(b'\n', &bytes), Some(at));
+        }
+    }
 
     #[test]
     fn a_read_past_the_end_names_the_place_and_consumes_nothing() {

@@ -5,3 +5,5 @@ pub mod cursor;
 pub mod event;
 pub mod java;
 pub mod journal;
+pub mod json;
+pub mod syslog;

@@ -5,6 +5,7 @@
 //! | `tail_to_logger.rs`     | a growing file, line by line, into the log                                   |
 //! | `two_agents.rs`         | from one node to the next, which may come later                              |
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
+//! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
@@ -14,6 +15,7 @@
 //! Every test has its own ports and its own folder, so all of them run at once. Events carry their number, and the
 //! ledger of the harness says what became of each.
 
+mod avro_client;
 mod avro_source;
 mod inspect;
 mod lifecycle;

@@ -5,10 +5,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -132,6 +132,7 @@ pub struct Node {
     name: String,
     child: Child,
     log: Log,
+    input: Option<ChildStdin>,
     readers: Vec<JoinHandle<()>>,
     status: Option<ExitStatus>,
 }
@@ -161,12 +162,29 @@ impl Node {
         Self::spawn("node", binary::path(), &args)
     }
 
-    fn spawn(name: &str, program: &Path, args: &[OsString]) -> Self {
+    /// Any other command, with an open standard input: see [`type_in`](Self::type_in).
+    ///
+    /// # Panics
+    /// When there is no binary to start.
+    pub fn run_with_input(args: &[&str]) -> Self {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        Self::spawn_with("node", binary::path(), &args, Stdio::piped())
+    }
+
+    /// Another program, in place of a node: a foreign peer.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn(name: &str, program: &Path, args: &[OsString]) -> Self {
+        Self::spawn_with(name, program, args, Stdio::null())
+    }
+
+    fn spawn_with(name: &str, program: &Path, args: &[OsString], input: Stdio) -> Self {
         let mut child = Command::new(program)
             .args(args)
             // What tests read must not depend on the environment they are run in.
             .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -177,11 +195,28 @@ impl Node {
         let readers = vec![follow(&log, Stream::Out, out), follow(&log, Stream::Err, err)];
         Self {
             name: name.to_owned(),
+            input: child.stdin.take(),
             child,
             log,
             readers,
             status: None,
         }
+    }
+
+    /// Writes to its standard input.
+    ///
+    /// # Panics
+    /// When it has none that is open, or does not read it.
+    pub fn type_in(&mut self, text: &str) {
+        let input = self.input.as_mut().expect("started with an open standard input");
+        input
+            .write_all(text.as_bytes())
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// Closes its standard input.
+    pub fn end_input(&mut self) {
+        self.input = None;
     }
 
     /// What it has printed.

@@ -10,7 +10,7 @@ use crate::tree::{Sin, Tree};
 pub const LAYERS: &[&[&str]] = &[
     &["main", "inspect"],
     &["cli"],
-    &["builder"],
+    &["builder", "avro_client"],
     &["config"],
     &["topology"],
     &["supervise"],

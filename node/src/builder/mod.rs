@@ -13,6 +13,7 @@ pub use running::{Node, Outcome, Reloaded, Stopper};
 use crate::admin::{self, AdminState};
 use crate::component::channel::Channel;
 use crate::component::context::{Clock, SystemClock};
+use crate::component::deserializer::Deserializer;
 use crate::component::fault::Faults;
 use crate::component::interceptor::Interceptor;
 use crate::component::keys::{Finding, Keys, Severity};
@@ -180,6 +181,19 @@ impl NodeBuilder {
             build(keys, ctx).map(|s| -> Box<dyn Serializer> { Box::new(s) })
         };
         self.types().serializers.add(name, boxed);
+        self
+    }
+
+    /// Registers an event deserializer type under a name of any form.
+    pub fn deserializer<D: Deserializer>(
+        mut self,
+        name: &str,
+        build: impl Fn(&mut Keys, &BuildContext) -> Built<D> + Send + Sync + 'static,
+    ) -> Self {
+        let boxed = move |keys: &mut Keys, ctx: &BuildContext| {
+            build(keys, ctx).map(|d| -> Box<dyn Deserializer> { Box::new(d) })
+        };
+        self.types().deserializers.add(name, boxed);
         self
     }
 

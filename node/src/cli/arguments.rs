@@ -23,6 +23,17 @@ const EXPLAIN_HELP: &str = "\
 Example:
   node explain -f a1.properties --svg > flow.svg";
 
+const AVRO_CLIENT_HELP: &str = "\
+Every line becomes an event. --dirname takes a folder of files that do not change any more; each is renamed to
+FILE.COMPLETED once it is sent. A batch that fails may arrive twice, if only its answer was lost.
+
+Exit codes: 0 all sent; 64 usage; 66 a file cannot be read; 69 no server would take anything; 75 not everything
+was sent; 78 the file of -P is wrong.
+
+Examples:
+  node avro-client -H 127.0.0.1 -p 41414 -F access.log
+  tail -F access.log | node avro-client -H 127.0.0.1 -p 41414 -R headers.properties";
+
 /// The heading of what is understood and does nothing.
 const NOT_YET: &str = "Not in this version";
 
@@ -141,6 +152,59 @@ pub struct ExplainArgs {
     pub plan: bool,
 }
 
+/// Send lines of text to an avro source.
+#[derive(Debug, Parser)]
+#[command(name = "node avro-client", bin_name = "node avro-client", after_help = AVRO_CLIENT_HELP)]
+pub struct AvroClientArgs {
+    /// Name or address of the avro source
+    #[arg(short = 'H', long)]
+    pub host: Option<String>,
+    /// Its port
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Properties file of Flume's client SDK (hosts, client.type, batch-size, …) instead of -H and -p
+    #[arg(short = 'P', long = "rpcProps", value_name = "FILE")]
+    pub rpc_props: Option<PathBuf>,
+    /// File to send; standard input if neither this nor --dirname is given
+    #[arg(short = 'F', long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+    /// Folder of files to send
+    #[arg(long, value_name = "DIR")]
+    pub dirname: Option<PathBuf>,
+    /// Properties file whose keys and values become headers of every event
+    #[arg(short = 'R', long = "headerFile", value_name = "FILE")]
+    pub header_file: Option<PathBuf>,
+    /// Events in one batch [default: 100, or what the file of -P says]
+    #[arg(long, value_name = "EVENTS", value_parser = batch_size)]
+    pub batch_size: Option<usize>,
+    /// How long to try a batch again that the server refuses, or that was lost with the connection
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub retry: u64,
+    #[command(flatten)]
+    pub launcher: LauncherArgs,
+}
+
+/// What Flume's launcher takes for every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Taken as in Flume, and without effect")]
+pub struct LauncherArgs {
+    /// Configuration directory
+    #[arg(short, long, value_name = "DIR")]
+    pub conf: Option<PathBuf>,
+    /// Java system property
+    #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = system_property, allow_hyphen_values = true)]
+    pub properties: Vec<(String, String)>,
+    /// JVM option
+    #[arg(short = 'X', value_name = "OPTION", value_parser = jvm_option, allow_hyphen_values = true)]
+    pub jvm: Vec<JvmOption>,
+    /// Java class path
+    #[arg(short = 'C', long, value_name = "PATH")]
+    pub classpath: Option<String>,
+    /// Directories of Java plugins
+    #[arg(long, value_name = "DIR:DIR")]
+    pub plugins_path: Option<String>,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum FormatArg {
@@ -200,6 +264,11 @@ pub fn log_level(text: &str) -> Result<String, String> {
     log::filter(text)
         .map(|_| text.to_owned())
         .map_err(|e| e.to_string())
+}
+
+fn batch_size(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|size| (1..=1_000_000).contains(size));
+    size.ok_or_else(|| "expected 1 to 1000000".to_owned())
 }
 
 fn admin_address(text: &str) -> Result<SocketAddr, String> {

@@ -10,8 +10,10 @@
 //! | 1 | [`EXIT_UNKNOWN_COMMAND`] | no command, or one that does not exist; Flume's code |
 //! | 1 | [`EXIT_FOUND_ERRORS`] | `check` found errors |
 //! | 64 | [`EXIT_USAGE`] | options that cannot be understood |
+//! | 66 | [`EXIT_NO_INPUT`] | what `avro-client` is to send cannot be read |
+//! | 69 | [`EXIT_UNREACHABLE`] | no server would take anything of `avro-client` |
 //! | 70 | [`EXIT_GAVE_UP`] | the root supervisor gave up on a component |
-//! | 75 | [`EXIT_EVENTS_LEFT`] | stopped with events left in memory channels |
+//! | 75 | [`EXIT_EVENTS_LEFT`] | stopped with events left in memory channels; not sent by `avro-client` |
 //! | 78 | [`EXIT_CONFIGURATION`] | the configuration cannot be read or run |
 //!
 //! `spelling` makes one spelling of Flume's many, `arguments` are the options with their help texts, and `reading`
@@ -21,6 +23,7 @@
 
 pub mod agent;
 mod arguments;
+mod avro_client;
 pub mod inspect;
 mod reading;
 mod spelling;
@@ -38,9 +41,13 @@ pub const EXIT_UNKNOWN_COMMAND: u8 = 1;
 pub const EXIT_FOUND_ERRORS: u8 = 1;
 /// Options that cannot be understood.
 pub const EXIT_USAGE: u8 = 64;
+/// What is to be sent cannot be read.
+pub const EXIT_NO_INPUT: u8 = 66;
+/// No server would take anything.
+pub const EXIT_UNREACHABLE: u8 = 69;
 /// The root supervisor gave up on a component.
 pub const EXIT_GAVE_UP: u8 = 70;
-/// Stopped with events left in memory channels.
+/// Stopped with events left in memory channels, or unsent.
 pub const EXIT_EVENTS_LEFT: u8 = 75;
 /// The configuration cannot be read or run.
 pub const EXIT_CONFIGURATION: u8 = 78;
@@ -51,11 +58,12 @@ Millrace runs Apache Flume agents: sources, channels and sinks from a .propertie
 Usage: node <command> [options]
 
 Commands:
-  agent      run an agent
-  check      name every mistake in configuration files
-  explain    show the flow graph of configuration files
-  version    print the version
-  help       print this text
+  agent        run an agent
+  avro-client  send lines of text to an avro source
+  check        name every mistake in configuration files
+  explain      show the flow graph of configuration files
+  version      print the version
+  help         print this text
 
 Check a configuration, look at it, run it:
   node check -f a1.properties
@@ -66,7 +74,10 @@ Look inside while it runs:
   node agent -n a1 -f a1.properties --admin :9090
   curl http://127.0.0.1:9090/metrics
 
-`node agent --help` lists the options; so do check and explain.
+Send a file:
+  node avro-client -H 127.0.0.1 -p 41414 -F a.log
+
+`node agent --help` lists the options; so do avro-client, check and explain.
 ";
 
 /// What is to be done.
@@ -74,6 +85,8 @@ Look inside while it runs:
 pub enum Command {
     /// Run an agent.
     Agent(AgentOptions),
+    /// Send lines to an avro source.
+    AvroClient(crate::avro_client::Options),
     /// Name the mistakes of a configuration.
     Check(CheckOptions),
     /// Show the flow graph of a configuration.
@@ -120,6 +133,7 @@ pub fn parse_in(args: impl Iterator<Item = OsString>, world: &World) -> Result<C
             options.warnings.insert(0, deprecated);
             Command::Agent(options)
         }),
+        "avro-client" => avro_client::read(args).map(Command::AvroClient),
         "check" => inspect::read_check(args, world).map(Command::Check),
         "explain" => inspect::read_explain(args, world).map(Command::Explain),
         "version" | "--version" | "-V" => Ok(Command::Version),

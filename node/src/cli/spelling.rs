@@ -26,9 +26,10 @@ const LONG_SHORTS: [(&str, &str); 3] = [
     ("prov", "conf-provider"),
 ];
 
-/// Options that Flume's agent does not have, or has in its launcher, where nothing can be abbreviated.
-const NOT_FLUMES: [&str; 9] = [
+/// Options that Flume's commands do not have, or has in its launcher, where nothing can be abbreviated.
+const NOT_FLUMES: [&str; 11] = [
     "admin",
+    "batch-size",
     "classpath",
     "conf",
     "dryrun",
@@ -36,6 +37,7 @@ const NOT_FLUMES: [&str; 9] = [
     "log-format",
     "log-level",
     "plugins-path",
+    "retry",
     "seed",
 ];
 

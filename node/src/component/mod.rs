@@ -11,12 +11,14 @@
 //! | [`Interceptor`](interceptor::Interceptor) | looks at, edits and drops events of a batch |
 //! | [`Selector`](selector::Selector) | says which channels get which events |
 //! | [`Serializer`](serializer::Serializer) | events to the bytes of a file |
+//! | [`Deserializer`](deserializer::Deserializer) | a file to events, and where to go on |
 //!
 //! Async methods are `Send` and cancel-safe: a dropped future leaves events queued, never lost.
 
 pub mod channel;
 pub mod context;
 pub mod counters;
+pub mod deserializer;
 pub mod error;
 pub mod fault;
 pub mod interceptor;

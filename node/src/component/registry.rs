@@ -6,6 +6,7 @@
 
 use super::channel::Channel;
 use super::context::Clock;
+use super::deserializer::Deserializer;
 use super::error::BuildError;
 use super::interceptor::Interceptor;
 use super::keys::Keys;
@@ -32,7 +33,7 @@ pub struct BuildContext {
     pub tls: Arc<TlsDefaults>,
     /// Names of the channels of a source, in the order of its list (for its selector).
     pub channels: Arc<[Arc<str>]>,
-    /// What else is registered: serializers are looked up here.
+    /// What else is registered: serializers and deserializers are looked up here.
     pub types: Arc<Types>,
 }
 
@@ -149,6 +150,7 @@ pub struct Types {
     pub interceptors: Kinds<Box<dyn Interceptor>>,
     pub selectors: Kinds<Box<dyn Selector>>,
     pub serializers: Kinds<Box<dyn Serializer>>,
+    pub deserializers: Kinds<Box<dyn Deserializer>>,
 }
 
 impl fmt::Debug for Types {

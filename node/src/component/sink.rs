@@ -30,6 +30,14 @@ pub trait Sink: Send + 'static {
         std::future::ready(Ok(()))
     }
 
+    /// Gets ready for a lease before it is taken: connects, if it must. A sink that cannot takes nothing, so that
+    /// the events stay free for the other sinks of its group while it tries. Called often: cheap when there is
+    /// nothing to do.
+    fn ready(&mut self, ctx: &SinkContext) -> impl Future<Output = Result<(), RunError>> + Send {
+        let _ = ctx;
+        std::future::ready(Ok(()))
+    }
+
     /// Delivers a lease and commits it. A lease that is dropped is rolled back. A pipelining sink keeps leases
     /// and commits them later, in any order; `Ok` then only means that it wants the next one.
     fn process(
@@ -38,7 +46,8 @@ pub trait Sink: Send + 'static {
         ctx: &SinkContext,
     ) -> impl Future<Output = Result<(), RunError>> + Send;
 
-    /// Nothing was there to take for [`SinkContext::IDLE`]: the time to roll files, flush, complete kept leases.
+    /// Nothing was taken for [`SinkContext::IDLE`], because nothing was there or because another sink of the group
+    /// has the turns: the time to roll files, flush, complete kept leases. Called again every so often.
     fn idle(&mut self, ctx: &SinkContext) -> impl Future<Output = Result<(), RunError>> + Send {
         let _ = ctx;
         std::future::ready(Ok(()))
@@ -96,6 +105,8 @@ pub trait DynSink: Send {
     fn batch_size(&self) -> Option<usize>;
     /// See [`Sink::start`].
     fn start<'a>(&'a mut self, ctx: &'a SinkContext) -> BoxFuture<'a, Result<(), RunError>>;
+    /// See [`Sink::ready`].
+    fn ready<'a>(&'a mut self, ctx: &'a SinkContext) -> BoxFuture<'a, Result<(), RunError>>;
     /// See [`Sink::process`].
     fn process<'a>(&'a mut self, lease: Lease, ctx: &'a SinkContext) -> BoxFuture<'a, Result<(), RunError>>;
     /// See [`Sink::idle`].
@@ -119,6 +130,10 @@ impl<S: Sink> DynSink for S {
 
     fn start<'a>(&'a mut self, ctx: &'a SinkContext) -> BoxFuture<'a, Result<(), RunError>> {
         Box::pin(Sink::start(self, ctx))
+    }
+
+    fn ready<'a>(&'a mut self, ctx: &'a SinkContext) -> BoxFuture<'a, Result<(), RunError>> {
+        Box::pin(Sink::ready(self, ctx))
     }
 
     fn process<'a>(&'a mut self, lease: Lease, ctx: &'a SinkContext) -> BoxFuture<'a, Result<(), RunError>> {

@@ -76,7 +76,7 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
         let round = tokio::select! {
             biased;
             round = processor.process(&ctx) => round,
-            // A turn under way goes on in the sink's task; only waiting for it ends here.
+            // A turn under way is withdrawn: the sink finishes the lease that it has.
             () = common.shutdown.requested() => break,
         };
         let Err(error) = round else {

@@ -1,7 +1,10 @@
 //! The actor of a sink, and the port through which its processor gives it turns.
 //!
-//! The sink's task waits for turns. In a turn it takes a lease from its own channel and has the sink process it.
-//! The port outlives the task: after a restart the processor finds the new task behind the same port.
+//! The sink's task waits for turns. In a turn it has the sink get ready, takes a lease from its own channel and has
+//! the sink process it. The port outlives the task: after a restart the processor finds the new task behind the same
+//! port, and a turn waits for a task that is just being replaced.
+//!
+//! A turn whose giver has gone is withdrawn: what was taken is delivered, and nothing more is taken.
 
 use super::board::State;
 use super::env::Env;
@@ -18,12 +21,18 @@ use crate::telemetry::FlumeEntry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// How long a turn waits at least for a task behind the port.
+const ATTACH: Duration = SinkContext::IDLE;
 
 struct Request {
     wait: Duration,
     slice: Duration,
-    reply: oneshot::Sender<Result<Round, RunError>>,
+    reply: Reply,
 }
+
+type Reply = oneshot::Sender<Result<Round, RunError>>;
 
 /// Where a processor reaches a sink's task, whichever task it is at the moment.
 pub struct SinkPort {
@@ -41,21 +50,21 @@ impl SinkPort {
     }
 
     async fn send_turn(&self, wait: Duration, slice: Duration) -> Result<Round, RunError> {
-        let mut tasks = self.task.subscribe();
-        let attached = async {
-            tasks
-                .wait_for(Option::is_some)
-                .await
-                .ok()
-                .and_then(|task| task.clone())
-        };
-        let task = tokio::time::timeout(wait, attached).await.ok().flatten();
         let away = || RunError::retry(format!("sink {} is not running", self.name));
-        let task = task.ok_or_else(away)?;
-        let (reply, answer) = oneshot::channel();
-        task.send(Request { wait, slice, reply })
-            .await
-            .map_err(|_| away())?;
+        let mut tasks = self.task.subscribe();
+        let deadline = Instant::now() + wait.max(ATTACH);
+        let answer = loop {
+            // A task that has ended takes itself out of the port a moment later.
+            let attached = tasks.wait_for(|task| task.as_ref().is_some_and(|task| !task.is_closed()));
+            let task = match tokio::time::timeout_at(deadline, attached).await {
+                Ok(Ok(task)) => task.clone().ok_or_else(away)?,
+                _ => return Err(away()),
+            };
+            let (reply, answer) = oneshot::channel();
+            if task.send(Request { wait, slice, reply }).await.is_ok() {
+                break answer;
+            }
+        };
         answer
             .await
             .map_err(|_| RunError::retry(format!("sink {} ended during its turn", self.name)))?
@@ -109,6 +118,7 @@ impl SinkRecipe {
                 channel: self.channel.clone(),
                 port: self.port.clone(),
                 attached: None,
+                quiet_since: Instant::now(),
                 entry: entry.clone(),
                 env: self.env.clone(),
             };
@@ -136,6 +146,8 @@ struct Worker {
     port: Arc<SinkPort>,
     /// What it has hung into the port.
     attached: Option<mpsc::Sender<Request>>,
+    /// When it last held a lease, or was last told that it is idle.
+    quiet_since: Instant,
     entry: Arc<FlumeEntry>,
     env: Env,
 }
@@ -157,55 +169,95 @@ impl Worker {
         self.env
             .board
             .set(&format!("sink {}", self.ctx.name), State::Running);
+        self.quiet_since = Instant::now();
+        // What went wrong between two turns is the next one's failure.
+        let mut failed_idle = None;
         loop {
             let request = tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
                 request = turns.recv() => request,
+                () = tokio::time::sleep_until(self.quiet_since + SinkContext::IDLE) => {
+                    match self.idle().await {
+                        Err(error) if is_fatal(&error) => return Err(error),
+                        idled => failed_idle = idled.err().or(failed_idle),
+                    }
+                    continue;
+                }
             };
-            let Some(Request { wait, slice, reply }) = request else {
+            let Some(Request {
+                wait,
+                slice,
+                mut reply,
+            }) = request
+            else {
                 break;
             };
-            let result = self.turns(wait, slice).await;
-            let fatal = match &result {
-                Err(error) => matches!(error.kind(), Kind::Bug | Kind::Reconfigure),
-                Ok(_) => false,
+            if reply.is_closed() {
+                continue; // withdrawn before it began
+            }
+            let result = match failed_idle.take() {
+                Some(error) => Err(error),
+                None => self.turns(wait, slice, &mut reply).await,
             };
-            if fatal {
+            if result.as_ref().is_err_and(is_fatal) {
                 // The error goes to the supervisor; the processor hears that the sink has ended.
                 return result.map(|_| ());
             }
             let _ = reply.send(result);
         }
+        // It ends in order, which is no failure: turns wait for its successor, if there is one.
+        self.detach();
+        turns.close();
+        while let Ok(Request { reply, .. }) = turns.try_recv() {
+            let _ = reply.send(Ok(Round::Empty));
+        }
         self.sink.stop(&self.ctx).await;
         Ok(())
     }
 
-    async fn turns(&mut self, wait: Duration, slice: Duration) -> Result<Round, RunError> {
+    async fn turns(&mut self, wait: Duration, slice: Duration, reply: &mut Reply) -> Result<Round, RunError> {
         let begin = self.ctx.clock.now();
         loop {
-            let round = self.turn(wait).await?;
+            let round = self.turn(wait, reply).await?;
             let over = round == Round::Empty || self.ctx.clock.now() - begin >= slice;
-            if over || self.ctx.shutdown.is_requested() {
+            if over || reply.is_closed() || self.ctx.shutdown.is_requested() {
                 return Ok(round);
             }
         }
     }
 
-    async fn turn(&mut self, wait: Duration) -> Result<Round, RunError> {
+    async fn turn(&mut self, wait: Duration, reply: &mut Reply) -> Result<Round, RunError> {
+        if let Err(error) = self.sink.ready(&self.ctx).await {
+            self.ctx.counters.write_failures.add(1);
+            return Err(error);
+        }
         let taken = tokio::select! {
             biased;
+            // Withdrawn: what comes now is for somebody else.
+            () = reply.closed() => return Ok(Round::Empty),
             taken = self.channel.take(self.sink.want(), wait) => taken,
             () = self.ctx.shutdown.requested() => Ok(None),
         };
         match taken {
-            Ok(Some(lease)) => self.process(lease).await,
-            Ok(None) => self.sink.idle(&self.ctx).await.map(|()| Round::Empty),
+            Ok(Some(lease)) => {
+                let processed = self.process(lease).await;
+                self.quiet_since = Instant::now();
+                processed
+            }
+            Ok(None) if self.quiet_since.elapsed() < SinkContext::IDLE => Ok(Round::Empty),
+            Ok(None) => self.idle().await.map(|()| Round::Empty),
             Err(error) => {
                 self.ctx.counters.channel_read_failures.add(1);
                 Err(error.into())
             }
         }
+    }
+
+    async fn idle(&mut self) -> Result<(), RunError> {
+        let idled = self.sink.idle(&self.ctx).await;
+        self.quiet_since = Instant::now();
+        idled
     }
 
     async fn process(&mut self, lease: Lease) -> Result<Round, RunError> {
@@ -222,8 +274,8 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
+impl Worker {
+    fn detach(&self) {
         // Its successor may hang there already.
         let mine = |held: &Option<mpsc::Sender<Request>>| match (held, &self.attached) {
             (Some(held), Some(mine)) => held.same_channel(mine),
@@ -237,4 +289,15 @@ impl Drop for Worker {
             clear
         });
     }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// Whether the supervisor has to know.
+fn is_fatal(error: &RunError) -> bool {
+    matches!(error.kind(), Kind::Bug | Kind::Reconfigure)
 }

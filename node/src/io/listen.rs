@@ -29,6 +29,35 @@ pub async fn udp(host: &str, port: u16) -> Result<UdpSocket, RunError> {
     .await
 }
 
+/// As [`tcp`]; without a host on all interfaces, of IPv6 and IPv4 where there are both.
+///
+/// # Errors
+/// As [`tcp`].
+pub async fn tcp_anywhere(host: Option<&str>, port: u16) -> Result<TcpListener, RunError> {
+    match host {
+        Some(host) => tcp(host, port).await,
+        // Linux serves both at the unspecified address of IPv6.
+        None => match tcp("::", port).await {
+            Ok(listener) => Ok(listener),
+            Err(_) => tcp("0.0.0.0", port).await,
+        },
+    }
+}
+
+/// As [`udp`]; without a host as [`tcp_anywhere`].
+///
+/// # Errors
+/// As [`tcp`].
+pub async fn udp_anywhere(host: Option<&str>, port: u16) -> Result<UdpSocket, RunError> {
+    match host {
+        Some(host) => udp(host, port).await,
+        None => match udp("::", port).await {
+            Ok(socket) => Ok(socket),
+            Err(_) => udp("0.0.0.0", port).await,
+        },
+    }
+}
+
 async fn first<T>(
     host: &str,
     port: u16,

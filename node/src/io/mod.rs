@@ -1,6 +1,15 @@
-//! The shared edges of the world: listeners, TLS and its key stores, names of addresses.
+//! The shared edges of the world: listeners, Avro connections, TLS and its key stores, names of addresses, and what
+//! sources over sockets have in common.
 
 pub mod address;
+pub mod avro_client;
+pub mod datagrams;
+pub mod deliver;
+pub mod host_names;
 pub mod keystore;
 pub mod listen;
+pub mod pump;
+pub mod read_buffer;
+pub mod serve;
+pub mod syslog;
 pub mod tls;

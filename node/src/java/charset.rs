@@ -28,6 +28,18 @@ pub enum Charset {
     Other(&'static Encoding),
 }
 
+/// What is done about bytes that a charset does not have: Java's CodingErrorAction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Malformed {
+    /// The text is refused.
+    #[default]
+    Fail,
+    /// U+FFFD is put in their place.
+    Replace,
+    /// They are left out.
+    Ignore,
+}
+
 impl Charset {
     /// The charset that Java knows by this name, any case.
     pub fn named(name: &str) -> Option<Self> {
@@ -47,7 +59,80 @@ impl Charset {
             "utf-32" | "utf32" | "utf_32" | "iso-10646-ucs-4" => Self::Utf32,
             "utf-32be" | "utf_32be" | "x-utf-32be" => Self::Utf32Of(true),
             "utf-32le" | "utf_32le" | "x-utf-32le" => Self::Utf32Of(false),
-            other => Self::Other(Encoding::for_label_no_replacement(other.as_bytes())?),
+            other => match Encoding::for_label_no_replacement(other.as_bytes())? {
+                encoding if encoding == encoding_rs::UTF_16LE => Self::Utf16Of(false),
+                encoding if encoding == encoding_rs::UTF_16BE => Self::Utf16Of(true),
+                encoding => Self::Other(encoding),
+            },
+        })
+    }
+
+    /// A name for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "UTF-8",
+            Self::Ascii => "US-ASCII",
+            Self::Latin1 => "ISO-8859-1",
+            Self::Utf16 | Self::Utf16Of(_) => "UTF-16",
+            Self::Utf32 | Self::Utf32Of(_) => "UTF-32",
+            Self::Other(encoding) => encoding.name(),
+        }
+    }
+
+    /// Bytes of a unit, each of which is a character or a part of one: 1, 2 or 4.
+    pub fn unit_bytes(self) -> usize {
+        match self {
+            Self::Utf16 | Self::Utf16Of(_) => 2,
+            Self::Utf32 | Self::Utf32Of(_) => 4,
+            _ => 1,
+        }
+    }
+
+    /// What it is in a text that starts like this, and how many bytes the mark takes that says so: a charset with
+    /// marks becomes one of a known byte order, so that its text can be read from the middle as well.
+    pub fn of_text(self, start: &[u8]) -> (Self, usize) {
+        let (big_endian, rest) = self.byte_order(start);
+        let mark = start.len() - rest.len();
+        match self {
+            Self::Utf16 => (Self::Utf16Of(big_endian), mark),
+            Self::Utf32 => (Self::Utf32Of(big_endian), mark),
+            other => (other, 0),
+        }
+    }
+
+    /// All of `bytes` as text; none if something cannot be read and that is not to be.
+    pub fn decode_with(self, bytes: &[u8], malformed: Malformed) -> Option<Cow<'_, str>> {
+        match malformed {
+            Malformed::Fail => self.decode_strict(bytes),
+            Malformed::Replace => Some(self.decode(bytes)),
+            Malformed::Ignore => Some(self.decode_readable(bytes)),
+        }
+    }
+
+    /// What of `bytes` can be read.
+    fn decode_readable(self, bytes: &[u8]) -> Cow<'_, str> {
+        if let Some(all) = self.decode_strict(bytes) {
+            return all;
+        }
+        Cow::Owned(match self {
+            Self::Utf8 => bytes.utf8_chunks().map(|chunk| chunk.valid()).collect(),
+            Self::Ascii => bytes
+                .iter()
+                .filter(|b| b.is_ascii())
+                .map(|b| char::from(*b))
+                .collect(),
+            Self::Latin1 => self.decode(bytes).into_owned(),
+            Self::Utf16 | Self::Utf16Of(_) => {
+                let (big_endian, bytes) = self.byte_order(bytes);
+                let units = bytes.chunks_exact(2).map(|pair| utf16(pair, big_endian));
+                char::decode_utf16(units).filter_map(Result::ok).collect()
+            }
+            Self::Utf32 | Self::Utf32Of(_) => {
+                let (big_endian, bytes) = self.byte_order(bytes);
+                let fours = bytes.chunks_exact(4);
+                fours.filter_map(|four| utf32(four, big_endian)).collect()
+            }
+            Self::Other(encoding) => decode_other_readable(encoding, bytes),
         })
     }
 
@@ -72,15 +157,7 @@ impl Charset {
             Self::Latin1 => Some(self.decode(bytes)),
             Self::Utf16 | Self::Utf16Of(_) => {
                 let (big_endian, bytes) = self.byte_order(bytes);
-                let unit = |pair: &[u8]| {
-                    let pair = [pair[0], pair[1]];
-                    if big_endian {
-                        u16::from_be_bytes(pair)
-                    } else {
-                        u16::from_le_bytes(pair)
-                    }
-                };
-                let units = bytes.chunks_exact(2).map(unit);
+                let units = bytes.chunks_exact(2).map(|pair| utf16(pair, big_endian));
                 let text: Result<String, _> = char::decode_utf16(units).collect();
                 text.ok()
                     .filter(|_| bytes.len().is_multiple_of(2))
@@ -146,6 +223,30 @@ fn narrow(text: &str, last: u32) -> Vec<u8> {
             .unwrap_or(b'?')
     };
     text.chars().map(byte).collect()
+}
+
+fn utf16(pair: &[u8], big_endian: bool) -> u16 {
+    let pair = [pair[0], pair[1]];
+    if big_endian {
+        u16::from_be_bytes(pair)
+    } else {
+        u16::from_le_bytes(pair)
+    }
+}
+
+fn decode_other_readable(encoding: &'static Encoding, bytes: &[u8]) -> String {
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let (mut text, mut rest) = (String::new(), bytes);
+    loop {
+        let room = decoder.max_utf8_buffer_length_without_replacement(rest.len());
+        text.reserve(room.unwrap_or(rest.len() * 4 + 16));
+        let (result, read) = decoder.decode_to_string_without_replacement(rest, &mut text, true);
+        rest = &rest[read..];
+        match result {
+            encoding_rs::DecoderResult::InputEmpty => return text,
+            encoding_rs::DecoderResult::Malformed(..) | encoding_rs::DecoderResult::OutputFull => {}
+        }
+    }
 }
 
 fn utf32(four: &[u8], big_endian: bool) -> Option<char> {
@@ -298,6 +399,41 @@ mod tests {
         assert_eq!(*named("latin1").encode("\u{e9}\u{20ac}"), [0xe9, b'?']);
         assert_eq!(*named("Cp1252").encode("\u{20ac}\u{1f600}x"), [0x80, b'?', b'x']);
         assert_eq!(named("latin1").decode_strict(&[0xe9]).as_deref(), Some("\u{e9}"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_if_that_is_wanted() {
+        for (name, bytes, text) in [
+            ("utf-8", &b"b\xffd"[..], "bd"),
+            ("ascii", b"b\xe9d", "bd"),
+            ("latin1", b"b\xe9d", "b\u{e9}d"),
+            ("utf-16be", b"\0b\xd8\x00\0d\0", "bd"),
+            ("utf-32le", b"b\0\0\0\0\xd8\0\0d\0\0\0x", "bd"),
+            ("gbk", b"b\x81\x20d\xff", "b d"),
+        ] {
+            let charset = named(name);
+            assert_eq!(
+                charset.decode_with(bytes, Malformed::Ignore).unwrap(),
+                text,
+                "{name}"
+            );
+            let strict = charset.decode_with(bytes, Malformed::Fail);
+            assert_eq!(strict.is_some(), name == "latin1", "{name}");
+        }
+    }
+
+    #[test]
+    fn the_start_of_a_text_says_what_its_middle_is() {
+        for (name, start, expected, mark) in [
+            ("utf-16", &[0xff, 0xfe, 0x36, 0][..], Charset::Utf16Of(false), 2),
+            ("utf-16", &[0, 0x36], Charset::Utf16Of(true), 0),
+            ("utf-32", &[0, 0, 0xfe, 0xff], Charset::Utf32Of(true), 4),
+            ("utf-16le", &[0xff, 0xfe], Charset::Utf16Of(false), 0),
+            ("unicodefffe", &[], Charset::Utf16Of(true), 0),
+            ("utf-8", &[0xef, 0xbb, 0xbf], Charset::Utf8, 0),
+        ] {
+            assert_eq!(named(name).of_text(start), (expected, mark), "{name}");
+        }
     }
 
     #[test]

@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_result_of_the_sink_passes_through() {
-        let sink = |turn| vec![SinkHandle::new(Arc::new(Scripted(turn)))];
+        let sink = |turn| vec![SinkHandle::new(Arc::new(Scripted(turn)), "c1")];
         assert_eq!(
             round(sink(|| Ok(Round::Delivered))).await.unwrap(),
             Round::Delivered

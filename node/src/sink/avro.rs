@@ -5,7 +5,8 @@
 //! time: order is kept. Wire: `flume/wire.md` 1; behaviour: `flume/channels-and-sinks.md` 6.4.
 //!
 //! Failures: peer away, answer late, answer not OK: the batch goes back, the connection is closed, and the next
-//! attempt connects anew (after 100 ms at first, up to 5 s; Flume always waits 5 s).
+//! attempt connects anew (after 100 ms at first, up to 5 s; Flume always waits 5 s). It connects before it takes a
+//! batch, as Flume does, so a peer that is away holds no events.
 //!
 //! Differences from Flume: IPv6 addresses work. Compression, TLS and other client types come with a later version
 //! and are refused until then; the connection is already generic over its transport.
@@ -147,6 +148,18 @@ impl Sink for Avro {
         Ok(())
     }
 
+    async fn ready(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
+        let reset = self.config.reset_connection_interval;
+        let old = |c: &Connection<TcpStream>| !reset.is_zero() && ctx.clock.now() - c.since >= reset;
+        if self.connection.as_ref().is_some_and(old) {
+            self.disconnect(ctx).await;
+        }
+        if self.connection.is_none() {
+            self.connect(ctx).await?;
+        }
+        Ok(())
+    }
+
     async fn process(&mut self, lease: Lease, ctx: &SinkContext) -> Result<(), RunError> {
         let sent = self.send(lease.batch(), ctx).await;
         if let Err(error) = sent {
@@ -171,14 +184,7 @@ impl Sink for Avro {
 
 impl Avro {
     async fn send(&mut self, batch: &Batch, ctx: &SinkContext) -> Result<(), RunError> {
-        let reset = self.config.reset_connection_interval;
-        let old = |c: &Connection<TcpStream>| !reset.is_zero() && ctx.clock.now() - c.since >= reset;
-        if self.connection.as_ref().is_some_and(old) {
-            self.disconnect(ctx).await;
-        }
-        if self.connection.is_none() {
-            self.connect(ctx).await?;
-        }
+        Sink::ready(self, ctx).await?;
         let Some(connection) = &mut self.connection else {
             return Err(RunError::bug("connected, yet not"));
         };

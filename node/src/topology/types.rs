@@ -1,7 +1,7 @@
 //! The types of this version, from the list of each folder.
 
 use crate::component::registry::Types;
-use crate::{channel, interceptor, processor, selector, serializer, sink, source};
+use crate::{channel, deserializer, interceptor, processor, selector, serializer, sink, source};
 
 /// All of ours; a user's own are added to it.
 pub fn all_types() -> Types {
@@ -13,5 +13,6 @@ pub fn all_types() -> Types {
     types.interceptors.list(interceptor::ALL);
     types.selectors.list(selector::ALL);
     types.serializers.list(serializer::ALL);
+    types.deserializers.list(deserializer::ALL);
     types
 }

@@ -1,4 +1,5 @@
-//! Avro RPC as Flume speaks it: between its `avro` sources, `avro` sinks, client SDKs and log4j appenders.
+//! Avro as Flume speaks it: RPC between its `avro` sources, `avro` sinks, client SDKs and log4j appenders, and
+//! container files.
 //!
 //! Follows `flume/wire.md` section 1 (Flume 1.0 to 1.11, observed on 1.11), whose vectors stand in
 //! `vectors/avro/`, and the Avro 1.11 specification. One call, from the outside in:
@@ -24,6 +25,8 @@
 //! | `handshake`, `rpc` | layouts of messages |
 //! | `protocol`, `plan`, `schema` | own and foreign protocols, their resolution |
 //! | `server`, `client` | one connection, seen from either end |
+//! | `container` | object container files: what `spooldir` reads and `avro_event` writes |
+//! | `fingerprint` | canonical forms of schemas and their CRC-64-AVRO |
 //!
 //! # Limits
 //!
@@ -47,8 +50,10 @@
 //!    1.11 answers in any order, earlier releases in this one.
 
 pub mod client;
+pub mod container;
 pub mod datum;
 pub mod events;
+pub mod fingerprint;
 pub mod handshake;
 pub mod netty;
 mod plan;

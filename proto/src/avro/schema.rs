@@ -50,7 +50,7 @@ pub(super) enum Type {
 }
 
 /// The first places of every table.
-const PRIMITIVES: [(&str, Type); 8] = [
+pub(super) const PRIMITIVES: [(&str, Type); 8] = [
     ("null", Type::Null),
     ("boolean", Type::Boolean),
     ("int", Type::Varint),
@@ -78,6 +78,17 @@ impl Schemas {
 
     pub fn get(&self, id: TypeId) -> &Type {
         &self.types[id]
+    }
+
+    /// How many types there are.
+    pub fn len(&self) -> usize {
+        self.types.len()
+    }
+
+    /// The full name of a named type; empty for all others.
+    pub fn name_of(&self, id: TypeId) -> &str {
+        let found = self.names.iter().find(|(_, named)| **named == id);
+        found.map_or("", |(name, _)| name)
     }
 
     /// Reads the schema `json`; `space` is the enclosing namespace.

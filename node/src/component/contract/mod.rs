@@ -4,6 +4,8 @@
 #![allow(missing_docs, reason = "the names of tests are sentences")]
 
 pub mod channel;
+pub mod deserializer;
+pub mod group;
 pub mod sink;
 pub mod source;
 
@@ -161,6 +163,23 @@ impl Recorder {
 
     pub fn bodies(&self) -> Vec<String> {
         self.batches().concat()
+    }
+
+    /// Every event as `key=value,key=value | body`, headers in their order.
+    pub fn events(&self) -> Vec<String> {
+        let event = |event: proto::event::EventView<'_>| {
+            let headers: Vec<String> = event.headers().map(|(k, v)| format!("{k}={v}")).collect();
+            format!(
+                "{} | {}",
+                headers.join(","),
+                String::from_utf8_lossy(event.body())
+            )
+        };
+        let committed = self.committed.lock().unwrap();
+        committed
+            .iter()
+            .flat_map(|batch| batch.iter().map(event))
+            .collect()
     }
 
     pub fn seen(&self) -> Seen {

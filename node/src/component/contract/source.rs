@@ -4,7 +4,7 @@
 use super::{Recorder, soon};
 use crate::component::context::Shutdown;
 use crate::component::error::RunError;
-use crate::component::source::{DynSource, SourceContext};
+use crate::component::source::{DynSource, Source, SourceContext};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -41,6 +41,25 @@ pub const BODIES: usize = 25;
 const STOP_MAX: Duration = Duration::from_secs(5);
 
 type Make<'a> = &'a (dyn Fn() -> Box<dyn DynSource> + Sync);
+
+/// A source that is a function: for sources that a test feeds while they run, and over sockets that it has bound.
+pub fn of<F, R>(run: F) -> Box<dyn DynSource>
+where
+    F: FnOnce(SourceContext) -> R + Send + 'static,
+    R: Future<Output = Result<(), RunError>> + Send + 'static,
+{
+    struct Of<F>(F);
+    impl<F, R> Source for Of<F>
+    where
+        F: FnOnce(SourceContext) -> R + Send + 'static,
+        R: Future<Output = Result<(), RunError>> + Send + 'static,
+    {
+        async fn run(self, ctx: SourceContext) -> Result<(), RunError> {
+            (self.0)(ctx).await
+        }
+    }
+    Box::new(Of(run))
+}
 
 /// A source at work.
 pub struct Running {

@@ -190,7 +190,8 @@ impl<'s> Builder<'s> {
             if left.sinks.is_empty() {
                 continue;
             }
-            match self.processor(&left) {
+            // Built for all sinks that it was meant to have: that one is lost is no second mistake.
+            match self.processor(processor) {
                 Some(recipe) => processors.push((left, recipe)),
                 None => sinks.retain(|name, _| !left.sinks.iter().any(|s| s == name)),
             }
@@ -314,7 +315,7 @@ impl<'s> Builder<'s> {
             entry,
             env,
         };
-        Some((recipe.task(), SinkHandle::new(port), channel))
+        Some((recipe.task(), SinkHandle::new(port, channel.name()), channel))
     }
 
     fn processor(&mut self, processor: &Processor) -> Option<Recipe<Box<dyn DynProcessor>>> {

@@ -143,16 +143,19 @@ fn a_channel_that_lost_all_its_users_is_not_started() {
 }
 
 #[test]
-fn a_sink_that_is_gone_leaves_its_group() {
-    let (titles, errors) = after(
-        "sinkgroups = g1
-         sinkgroups.g1.sinks = k1 k2
-         sinkgroups.g1.processor.type = default
-         sinks.k2.batchSize = 0",
-    );
-    assert!(titles.contains(&"processor g1".to_owned()), "{titles:?}");
-    assert!(!titles.contains(&"sink k2".to_owned()), "{titles:?}");
-    assert_eq!(errors, 1);
+fn a_sink_that_is_gone_leaves_its_group_and_is_one_mistake() {
+    for processor in ["failover", "load_balance"] {
+        let (titles, errors) = after(&format!(
+            "sinkgroups = g1
+             sinkgroups.g1.sinks = k1 k2
+             sinkgroups.g1.processor.type = {processor}
+             sinks.k2.batchSize = 0"
+        ));
+        assert!(titles.contains(&"processor g1".to_owned()), "{titles:?}");
+        assert!(titles.contains(&"sink k1".to_owned()), "{titles:?}");
+        assert!(!titles.contains(&"sink k2".to_owned()), "{titles:?}");
+        assert_eq!(errors, 1);
+    }
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn a_group_that_cannot_be_built_takes_its_sinks() {
          sinkgroups.g1.sinks = k1 k2
          sinkgroups.g1.processor.type = failover
          sinkgroups.g1.processor.priority.k1 = 1
-         sinkgroups.g1.processor.priority.k2 = 2",
+         sinkgroups.g1.processor.priority.k2 = 1",
     );
     assert_eq!(titles, ["channel c1", "channel c2", "source r1", "source r2"]);
     assert_eq!(errors, 1);

@@ -5,7 +5,7 @@ use super::{Key, Kind, Role, Type, Value, find, not_found, unknown};
 use crate::component::keys::{Entry, Finding, Keys, Severity, nearest};
 use std::collections::BTreeMap;
 
-/// Checks all keys. `peers` are the channels of a source, for its selector, or the sinks of a group.
+/// Checks all keys. `peers` are the channels of a source, for its selector.
 pub fn examine(mut keys: Keys, kind: Kind, known: &'static Type, peers: &[String]) -> Vec<Finding> {
     let entries: BTreeMap<String, Entry> = keys.given().map(|(k, e)| (k.to_owned(), e.clone())).collect();
     let prefix = keys.prefix().to_owned();
@@ -145,8 +145,6 @@ fn part(keys: &mut Keys, key: &Key, kind: Kind) {
 fn special(keys: &mut Keys, kind: Kind, known: &Type, peers: &[String]) {
     match (kind, known.name()) {
         (Kind::Selector, "multiplexing") => multiplexing(keys, peers),
-        (Kind::Processor, "failover") => failover(keys, peers),
-        (Kind::Processor, "load_balance") => load_balance(keys, peers),
         (Kind::Interceptor, "regex_extractor") => regex_extractor(keys),
         (Kind::Source, "taildir") => taildir(keys),
         (Kind::Sink, "hdfs") => hdfs(keys),
@@ -206,81 +204,6 @@ fn multiplexing(keys: &mut Keys, channels: &[String]) {
             let message = format!("neither a mapping nor the default leads to channel {channel}");
             keys.warn("mapping", "unreached-channel", message);
         }
-    }
-}
-
-fn failover(keys: &mut Keys, sinks: &[String]) {
-    let mut taken: BTreeMap<i32, String> = BTreeMap::new();
-    for sink in sinks {
-        let key = format!("priority.{sink}");
-        match keys.peek(&key).map(str::to_owned) {
-            None => {
-                let message = "not there: the sink comes after all that have a priority".to_owned();
-                keys.warn(&key, "no-priority", message);
-            }
-            Some(text) => match text.parse::<i32>() {
-                Err(_) => {
-                    let message = format!(
-                        "expected a whole number, found \"{text}\"; it counts as not there, as in Flume"
-                    );
-                    keys.warn(&key, "bad-number", message);
-                }
-                Ok(priority) => {
-                    if let Some(other) = taken.insert(priority, sink.clone()) {
-                        let message = format!(
-                            "{priority} is the priority of {other} too: one of the two is never used"
-                        );
-                        keys.note(Severity::Error, &key, "same-priority", message);
-                    }
-                }
-            },
-        }
-    }
-    let strangers: Vec<String> = keys
-        .given()
-        .filter_map(|(k, _)| k.strip_prefix("priority."))
-        .filter(|name| !sinks.iter().any(|s| s == name))
-        .map(str::to_owned)
-        .collect();
-    for name in strangers {
-        let near = nearest(&name, sinks.iter().map(String::as_str));
-        let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
-        let message = format!(
-            "\"{name}\" is no sink of this group; there are: {}{hint}",
-            sinks.join(", ")
-        );
-        keys.warn(&format!("priority.{name}"), "unknown-name", message);
-    }
-    few(
-        keys,
-        sinks,
-        Severity::Warning,
-        "a failover group of one sink has nothing to fail over to",
-    );
-}
-
-fn load_balance(keys: &mut Keys, sinks: &[String]) {
-    few(
-        keys,
-        sinks,
-        Severity::Error,
-        "a load_balance group needs at least two sinks, found 1",
-    );
-    if let Some(selector) = keys.text("selector").filter(|s| !s.contains('.'))
-        && !["round_robin", "random"]
-            .iter()
-            .any(|word| selector.eq_ignore_ascii_case(word))
-    {
-        keys.wrong(
-            "selector",
-            &format!("expected round_robin or random, found \"{selector}\""),
-        );
-    }
-}
-
-fn few(keys: &mut Keys, sinks: &[String], severity: Severity, message: &str) {
-    if sinks.len() == 1 {
-        keys.note(severity, "type", "one-sink", message.to_owned());
     }
 }
 

@@ -101,6 +101,7 @@ const HTTP: &[Key] = &[
     text("backoff.*"),
     text("rollback.*"),
     text("incrementMetrics.*"),
+    int("requestsInFlight", 1, 1).unit("requests").ours(),
 ];
 
 const HDFS: &[Key] = &[

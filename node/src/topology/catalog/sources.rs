@@ -132,6 +132,8 @@ const TAILDIR: &[Key] = &[
     int("batchSize", 100, 1).unit("lines"),
     long("maxBatchCount", i64::MAX, 1).unit("batches").lenient(),
     flag("cachePatternMatching", true),
+    int("maxLineBytes", 64 << 20, 1).unit("bytes").ours(),
+    int("maxOpenFiles", 256, 1).unit("files").ours(),
     instead("fileGroups", "filegroups"),
 ];
 
@@ -166,6 +168,8 @@ const NETCAT: &[Key] = &[
     int("max-line-length", 512, 1).unit("characters"),
     flag("ack-every-event", true),
     text("encoding").or("utf-8"),
+    int("maxConnections", 10_000, 1).ours(),
+    long("idleTimeout", 0, 0).unit("ms").ours(),
     instead("host", "bind"),
     instead("hostname", "bind"),
     instead("charset", "encoding"),
@@ -175,7 +179,7 @@ const NETCATUDP: &[Key] = &[
     text("bind"),
     listens("port").required(),
     text("remoteAddress"),
-    instead("remoteAddressHeader", "remoteAddress"),
+    text("remoteAddressHeader").ours(),
     instead("host", "bind"),
 ];
 
@@ -204,6 +208,8 @@ const SYSLOGTCP: &[Key] = &[
     text("host"),
     listens("port").required(),
     int("eventSize", 2_500, 1).unit("bytes"),
+    int("maxConnections", 10_000, 1).ours(),
+    long("idleTimeout", 0, 0).unit("ms").ours(),
     instead("ports", "port"),
 ];
 
@@ -215,11 +221,16 @@ const MULTIPORT: &[Key] = &[
     int("eventSize", 2_500, 1).unit("bytes"),
     int("batchSize", 100, 1).unit("events"),
     int("readBufferBytes", 1_024, 1).unit("bytes"),
-    bare_int("numProcessors", 1),
+    mute(
+        "numProcessors",
+        "has no effect: all connections share the node's threads",
+    ),
     text("portHeader"),
     text("charset.default").or("UTF-8"),
     text("charset.port.*"),
-    instead("readBufferSize", "readBufferBytes"),
+    int("readBufferSize", 1_024, 1).unit("bytes").ours(),
+    int("maxConnections", 10_000, 1).ours(),
+    long("idleTimeout", 0, 0).unit("ms").ours(),
     instead("port", "ports"),
 ];
 
@@ -231,6 +242,11 @@ const HTTP: &[Key] = &[
     text("HttpConfiguration.*"),
     text("ServerConnector.*"),
     text("SslContextFactory.*"),
+    // For morphline's BlobHandler, which cuts, there is no limit.
+    long("maxRequestBytes", 64 << 20, 1).unit("bytes").ours(),
+    int("maxConnections", 10_000, 1).ours(),
+    // Or twice what one request may hold.
+    long("maxBufferedBytes", 256 << 20, 1 << 20).unit("bytes").ours(),
     old("enableSSL", "ssl"),
     old("keystorePassword", "keystore-password"),
     old("excludeProtocols", "exclude-protocols"),

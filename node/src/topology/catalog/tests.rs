@@ -71,10 +71,13 @@ fn check<T>(kind: Kind, list: &[registry::Type<T>]) {
             continue;
         }
         let mut tabled = tabled(known);
+        let mut asked = asked(built);
+        // Those with old spellings read them too, or have the common reader of TLS do it.
+        asked.retain(|key| !known.key(key).is_some_and(|key| matches!(key.role, Role::Old(_))));
         if kind == Kind::Sink {
             tabled.retain(|key| !LATER.contains(&key.as_str()));
         }
-        assert_eq!(asked(built), tabled, "{} {}", kind.word(), built.alias);
+        assert_eq!(asked, tabled, "{} {}", kind.word(), built.alias);
     }
 }
 

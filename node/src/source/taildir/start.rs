@@ -1,0 +1,160 @@
+//! Where reading goes on at start: positions of the channels, of the position file, and the files that are there.
+
+use super::Config;
+use super::deltas::{self, digest};
+use super::folders::{Folders, Listing, look_at};
+use super::identity::{Seen, Stored, belongs, one_path_each, stored};
+use super::position_file::{self, Damage};
+use super::positions::Positions;
+use super::store::{Before, Store};
+use super::tail::Tail;
+use crate::component::error::RunError;
+use crate::component::source::SourceContext;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use tracing::{error, info};
+
+/// What is known from before.
+struct Recalled {
+    stored: Vec<Stored>,
+    /// The source goes on, rather than seeing these files for the first time.
+    goes_on: bool,
+}
+
+/// Follows what is there and has the position file written.
+///
+/// # Errors
+/// A folder is not there, or the position file cannot be used; both may change.
+pub(super) async fn start<'a>(config: &'a Config, ctx: &'a SourceContext) -> Result<Tail<'a>, RunError> {
+    let failed = |what: &str| format!("positionFile {}: {what}", config.position_file.display());
+    let (mut store, before) = Store::open(&config.position_file)
+        .map_err(|e| RunError::retry(failed("cannot be used")).caused_by(e))?;
+    let recalled = recall(config, &mut store, before, ctx)?;
+    let numbers: HashSet<u64> = recalled.stored.iter().map(|s| s.number).collect();
+    let mut folders = Folders::new(&config.groups, config.caching);
+    let mut listing = folders.list(|number| numbers.contains(&number));
+    if let Some((folder, why)) = listing.failed.pop() {
+        let name = config.groups.iter().find(|g| g.folder == folder);
+        let name = name.map_or("", |g| g.name.as_str());
+        let message = format!("filegroups.{name}: folder {} cannot be listed", folder.display());
+        return Err(RunError::retry(message).caused_by(why));
+    }
+    let mut tail = Tail::new(config, ctx, folders, Positions::new(store));
+    resume(config, &mut tail, listing, recalled);
+    tail.list();
+    // Before the first batch stands on it; and better now than after an hour if it cannot be written.
+    tail.write_now().await?;
+    Ok(tail)
+}
+
+fn recall(
+    config: &Config,
+    store: &mut Store,
+    before: Option<Before>,
+    ctx: &SourceContext,
+) -> Result<Recalled, RunError> {
+    let file = config.position_file.display();
+    let base = before.as_ref().map(|b| digest(&b.text));
+    let kept = ctx.position().and_then(|bytes| {
+        let decoded = deltas::decode(&bytes);
+        decoded
+            .inspect_err(
+                |why| error!(error = %why, "the channel's position cannot be read, the position file counts"),
+            )
+            .ok()
+    });
+    let deltas = match kept {
+        Some((on, files)) if on == base => Some(files),
+        Some(_) => {
+            info!(%file, "position file is not the one that the channel's position stands on; it alone counts");
+            None
+        }
+        None => None,
+    };
+    let Some(before) = before else {
+        info!("File not found: {file}, not updating position");
+        let goes_on = deltas.is_some();
+        let stored = stored(Vec::new(), 0, deltas);
+        return Ok(Recalled { stored, goes_on });
+    };
+    let (entries, damage) = position_file::read(&before.text);
+    match damage {
+        None => {}
+        Some(why @ Damage::Foreign { .. }) => {
+            let message = format!("positionFile {file}: {why}; mend it, or delete it to read from the start");
+            return Err(RunError::retry(message));
+        }
+        Some(why @ Damage::Malformed { .. }) => {
+            let aside = store.put_aside(ctx.clock.unix_ms()).map_err(|e| {
+                RunError::retry(format!("positionFile {file}: {why}; cannot be put aside")).caused_by(e)
+            })?;
+            ctx.counters.read_failures.add(1);
+            error!(
+                %file, error = %why, aside = %aside.display(), saved = entries.len(),
+                "Failed loading positionFile: put aside; files without a saved entry are read as new ones"
+            );
+        }
+    }
+    let goes_on = deltas.is_some();
+    let stored = stored(entries, before.at_ns, deltas);
+    Ok(Recalled { stored, goes_on })
+}
+
+fn resume(config: &Config, tail: &mut Tail<'_>, listing: Listing, recalled: Recalled) {
+    let mut places: HashMap<u64, Vec<Stored>> = HashMap::new();
+    for stored in recalled.stored {
+        places.entry(stored.number).or_default().push(stored);
+    }
+    for seen in one_path_each(listing.seen, |_| None) {
+        let known = places
+            .get_mut(&seen.inode.number)
+            .and_then(|all| take(all, &seen));
+        let offset = match &known {
+            Some(stored) if stored.pos > seen.size => {
+                let (file, size) = (&stored.path, seen.size);
+                info!(%file, pos = stored.pos, size, "shorter than its position, read from 0");
+                0
+            }
+            Some(stored) => stored.pos,
+            None if config.skip_to_end && !recalled.goes_on => seen.size,
+            None => 0,
+        };
+        if let Some(file) = tail.follow(&seen, offset) {
+            file.renamed = known.is_some_and(|stored| stored.path != file.name);
+        }
+    }
+    let strays: HashMap<u64, PathBuf> = listing.strays.into_iter().collect();
+    for stored in places.into_values().flatten() {
+        let stray = strays.get(&stored.number).and_then(|path| {
+            let seen = look_at(path.as_path().into(), group_of(config, &stored.path)?)?;
+            (belongs(&stored, &seen) && stored.pos < seen.size).then_some(seen)
+        });
+        let Some(seen) = stray else {
+            let (file, inode, pos) = (&stored.path, stored.number, stored.pos);
+            info!("Missing file: {file}, inode: {inode}, pos: {pos}");
+            continue;
+        };
+        info!(file = %stored.path, now = %seen.path.display(), "renamed while nobody looked; read to its end");
+        if let Some(file) = tail.follow(&seen, stored.pos) {
+            (file.gone, file.name) = (true, stored.path);
+        }
+    }
+}
+
+/// The position of this file, with its own path if there are several.
+fn take(all: &mut Vec<Stored>, seen: &Seen) -> Option<Stored> {
+    let name = seen.path.to_string_lossy();
+    let place = all
+        .iter()
+        .position(|s| s.path == name && belongs(s, seen))
+        .or_else(|| all.iter().position(|s| belongs(s, seen)))?;
+    Some(all.swap_remove(place))
+}
+
+/// The group that a file of this path is, or was, in.
+fn group_of(config: &Config, path: &str) -> Option<usize> {
+    let path = Path::new(path);
+    let name = path.file_name()?.to_string_lossy();
+    let mut groups = config.groups.iter();
+    groups.position(|g| Some(&*g.folder) == path.parent() && g.pattern.matches(&name))
+}

@@ -1,0 +1,224 @@
+//! The position file on disk: read once, then written whole beside its place, synced, and renamed into it.
+//!
+//! A crash at any moment leaves the old file or the new one, never half of one (Flume truncates and writes in place).
+//! Whoever writes it holds a lock on it, so that two sources with one position file, which would take each other's
+//! positions away, are noticed; the lock goes with the process. A link is followed, the file that it leads to is
+//! replaced. Owner: whoever runs the node; the mode of the file before stays.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// The longest text that is read, in bytes: a hundred thousand files with paths of two kilobytes and a half.
+const TEXT_BYTES_MAX: u64 = 256 << 20;
+
+/// What stood in the position file at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Before {
+    /// All of it.
+    pub(super) text: Vec<u8>,
+    /// When it was written, in nanoseconds since 1970.
+    pub(super) at_ns: u64,
+}
+
+/// The place of the position file, and the lock on what stands there.
+#[derive(Debug)]
+pub(super) struct Store {
+    path: PathBuf,
+    held: Option<File>,
+}
+
+impl Store {
+    /// Makes the folders above, locks the file and reads it, if there is one.
+    ///
+    /// # Errors
+    /// The file is somebody else's, or the file system refuses.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Option<Before>)> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let path = match fs::canonicalize(path) {
+            Ok(path) => path,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+            Err(error) => return Err(error),
+        };
+        let mut store = Self { path, held: None };
+        let file = match File::open(&store.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((store, None)),
+            Err(error) => return Err(error),
+        };
+        lock(&file)?;
+        let modified = file.metadata()?.modified()?;
+        let at_ns = modified
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos() as u64);
+        let mut text = Vec::new();
+        (&file).take(TEXT_BYTES_MAX + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > TEXT_BYTES_MAX {
+            let what = format!("it has over {TEXT_BYTES_MAX} bytes: that is no position file");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
+        store.held = Some(file);
+        Ok((store, Some(Before { text, at_ns })))
+    }
+
+    /// Puts the file aside, so that nobody takes it for good and somebody can look at it. Returns its new path.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(super) fn put_aside(&mut self, unix_ms: u64) -> io::Result<PathBuf> {
+        let aside = beside(&self.path, "", &format!(".bad-{unix_ms}"));
+        fs::rename(&self.path, &aside)?;
+        self.held = None;
+        Ok(aside)
+    }
+
+    /// Replaces the file. When this returns, the new one is on disk.
+    ///
+    /// # Errors
+    /// The file is somebody else's by now, or the file system refuses; the old file is still there.
+    pub(super) fn write(&mut self, text: &str) -> io::Result<()> {
+        self.claim()?;
+        let temporary = beside(&self.path, ".", ".new");
+        let written = self.write_beside(&temporary, text);
+        if written.is_err() {
+            // It may not even be there.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    fn write_beside(&mut self, temporary: &Path, text: &str) -> io::Result<()> {
+        let mut file = File::create(temporary)?;
+        lock(&file)?;
+        file.write_all(text.as_bytes())?;
+        if let Some(held) = &self.held {
+            file.set_permissions(held.metadata()?.permissions())?;
+        }
+        file.sync_all()?;
+        fs::rename(temporary, &self.path)?;
+        self.held = Some(file);
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        File::open(folder)?.sync_all()
+    }
+
+    /// Makes sure that the file at the place is ours, or nobody's.
+    fn claim(&mut self) -> io::Result<()> {
+        let there = match File::open(&self.path) {
+            Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if let Some(held) = &self.held {
+            let (held, there) = (held.metadata()?, there.metadata()?);
+            if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
+                return Ok(());
+            }
+        }
+        lock(&there)
+    }
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "it is in use: every taildir source needs a positionFile of its own",
+        )),
+        // Not all file systems can lock, and some only what is open for writing: then nobody is noticed.
+        Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+/// Another name in the same folder.
+fn beside(path: &Path, before: &str, after: &str) -> PathBuf {
+    let mut name = OsString::from(before);
+    name.push(path.file_name().unwrap_or_default());
+    name.push(after);
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::contract::TempDir;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn it_is_replaced_as_a_whole_and_read_back() {
+        let dir = TempDir::new();
+        let path = dir.path().join("new/folders/p.json");
+        let (mut store, before) = Store::open(&path).unwrap();
+        assert_eq!(before, None);
+        store.write("one").unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        store.write("two").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        drop(store);
+        let (_, before) = Store::open(&path).unwrap();
+        assert_eq!(before.unwrap().text, b"two");
+        let names = fs::read_dir(path.parent().unwrap()).unwrap();
+        assert_eq!(names.count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn two_sources_with_one_file_are_noticed() {
+        let dir = TempDir::new();
+        let path = dir.path().join("p.json");
+        let (mut one, _) = Store::open(&path).unwrap();
+        // Both found nothing.
+        let (mut two, _) = Store::open(&path).unwrap();
+        one.write("one").unwrap();
+        let error = two.write("two").unwrap_err();
+        assert!(error.to_string().contains("positionFile of its own"), "{error}");
+        assert!(Store::open(&path).is_err());
+        drop(one);
+        two.write("two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+    }
+
+    #[test]
+    fn a_file_that_an_operator_put_there_is_replaced() {
+        let dir = TempDir::new();
+        let path = dir.path().join("p.json");
+        let (mut store, _) = Store::open(&path).unwrap();
+        store.write("one").unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "theirs").unwrap();
+        store.write("two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+    }
+
+    #[test]
+    fn a_link_stays_one() {
+        let dir = TempDir::new();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        fs::write(&target, "x").unwrap();
+        symlink(&target, &link).unwrap();
+        let (mut store, _) = Store::open(&link).unwrap();
+        store.write("y").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "y");
+    }
+
+    #[test]
+    fn a_bad_file_is_put_aside_and_one_that_cannot_be_written_leaves_the_old() {
+        let dir = TempDir::new();
+        let path = dir.path().join("p.json");
+        fs::write(&path, "\u{0}garbage").unwrap();
+        let (mut store, _) = Store::open(&path).unwrap();
+        let aside = store.put_aside(7).unwrap();
+        assert_eq!(aside, dir.path().join("p.json.bad-7"));
+        assert_eq!(fs::read_to_string(aside).unwrap(), "\u{0}garbage");
+        store.write("good").unwrap();
+        // A folder in the way of the temporary file.
+        fs::create_dir(dir.path().join(".p.json.new")).unwrap();
+        assert!(store.write("more").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "good");
+    }
+}
