@@ -69,7 +69,7 @@ pub enum Found {
     /// Nothing of ours; the folder may not even be there.
     Nothing,
     /// A log of ours.
-    Ours(MetaPage),
+    Ours,
     /// A file channel of Flume's, with so many data files.
     Flume(usize),
 }
@@ -81,7 +81,7 @@ pub enum Found {
 pub fn look(data_dir: &Path) -> Result<Found, FolderError> {
     let meta = data_dir.join(FOLDER).join(META);
     match read_meta(&meta)? {
-        Some(page) => return Ok(Found::Ours(page)),
+        Some(_) => return Ok(Found::Ours),
         None if has_segments(&data_dir.join(FOLDER)) => {
             return Err(FolderError::Other {
                 path: data_dir.join(FOLDER),
@@ -91,11 +91,18 @@ pub fn look(data_dir: &Path) -> Result<Found, FolderError> {
         None => {}
     }
     let logs = match fs::read_dir(data_dir) {
-        Ok(entries) => entries.flatten().filter(|e| is_flume_log(&e.file_name().to_string_lossy())).count(),
+        Ok(entries) => entries
+            .flatten()
+            .filter(|e| is_flume_log(&e.file_name().to_string_lossy()))
+            .count(),
         Err(error) if error.kind() == ErrorKind::NotFound => 0,
         Err(error) => return Err(FolderError::io(data_dir)(error)),
     };
-    Ok(if logs > 0 { Found::Flume(logs) } else { Found::Nothing })
+    Ok(if logs > 0 {
+        Found::Flume(logs)
+    } else {
+        Found::Nothing
+    })
 }
 
 fn has_segments(folder: &Path) -> bool {
@@ -112,12 +119,17 @@ fn read_meta(path: &Path) -> Result<Option<MetaPage>, FolderError> {
     let mut bytes = Vec::new();
     match File::open(path) {
         Ok(file) => {
-            file.take(PAGE_BYTES as u64).read_to_end(&mut bytes).map_err(FolderError::io(path))?;
+            file.take(PAGE_BYTES as u64)
+                .read_to_end(&mut bytes)
+                .map_err(FolderError::io(path))?;
         }
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FolderError::io(path)(error)),
     }
-    let page = MetaPage::decode(&bytes).map_err(|why| FolderError::Meta { path: path.to_owned(), why })?;
+    let page = MetaPage::decode(&bytes).map_err(|why| FolderError::Meta {
+        path: path.to_owned(),
+        why,
+    })?;
     Ok(Some(page))
 }
 
@@ -140,7 +152,9 @@ impl Folder {
         let path = data_dir.join(FOLDER);
         make_folder(&path)?;
         let ours = lock_file(&path.join("LOCK"))?;
-        let locked = || FolderError::Locked { path: data_dir.to_owned() };
+        let locked = || FolderError::Locked {
+            path: data_dir.to_owned(),
+        };
         match ours.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(locked()),
@@ -152,7 +166,10 @@ impl Folder {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => return Err(locked()),
             Err(error) => return Err(FolderError::io(data_dir)(error.into())),
         }
-        let disk = RealDisk { path: path.clone(), minimum_free_bytes };
+        let disk = RealDisk {
+            path: path.clone(),
+            minimum_free_bytes,
+        };
         let meta = match read_meta(&path.join(META))? {
             Some(meta) => meta,
             None => {
@@ -170,7 +187,11 @@ impl Folder {
             );
             return Err(FolderError::Other { path, why });
         }
-        Ok(Self { disk, meta, _locks: [ours, java] })
+        Ok(Self {
+            disk,
+            meta,
+            _locks: [ours, java],
+        })
     }
 }
 
@@ -197,13 +218,20 @@ fn lock_file(path: &Path) -> Result<File, FolderError> {
 fn write_meta(folder: &Path, meta: &MetaPage) -> Result<(), FolderError> {
     let (temporary, path) = (folder.join("META.tmp"), folder.join(META));
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(&meta.encode())?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
         File::open(folder)?.sync_all()?;
         // The folder itself may be new as well.
-        folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        folder
+            .parent()
+            .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
     };
     write().map_err(FolderError::io(&path))
 }
@@ -224,7 +252,10 @@ impl RealDisk {
                 ErrorKind::NotFound => DiskErrorKind::Missing,
                 _ => DiskErrorKind::Other,
             };
-            DiskError::new(kind, format!("{what} {}: {error}", self.path.join(name).display()))
+            DiskError::new(
+                kind,
+                format!("{what} {}: {error}", self.path.join(name).display()),
+            )
         }
     }
 
@@ -289,12 +320,18 @@ impl Disk for RealDisk {
     }
 
     fn open(&mut self, name: &str) -> Result<Arc<File>, DiskError> {
-        let file = OpenOptions::new().read(true).write(true).open(self.path.join(name));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.path.join(name));
         Ok(Arc::new(file.map_err(self.failed("cannot open", name))?))
     }
 
     fn len(&mut self, file: &Arc<File>) -> Result<u64, DiskError> {
-        Ok(file.metadata().map_err(self.failed("cannot look at a file in", ""))?.len())
+        Ok(file
+            .metadata()
+            .map_err(self.failed("cannot look at a file in", ""))?
+            .len())
     }
 
     fn read_at(&self, file: &Arc<File>, at: u64, buf: &mut [u8]) -> Result<usize, DiskError> {
@@ -316,11 +353,13 @@ impl Disk for RealDisk {
     }
 
     fn write_at(&mut self, file: &Arc<File>, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        file.write_all_at(bytes, at).map_err(self.failed("cannot write to a segment in", ""))
+        file.write_all_at(bytes, at)
+            .map_err(self.failed("cannot write to a segment in", ""))
     }
 
     fn sync(&mut self, file: &Arc<File>) -> Result<(), DiskError> {
-        file.sync_data().map_err(self.failed("cannot sync a segment in", ""))
+        file.sync_data()
+            .map_err(self.failed("cannot sync a segment in", ""))
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {

@@ -81,7 +81,11 @@ pub struct Store<'a> {
 /// Opens the logs of all data folders and serves until it is told to stop, or something fails that only opening anew
 /// can mend. `distrust` says that a sync has failed in this process.
 pub fn run(core: &Core, settings: &Settings, distrust: bool) -> Result<(), String> {
-    let mut store = Store { core, settings, shards: Vec::new() };
+    let mut store = Store {
+        core,
+        settings,
+        shards: Vec::new(),
+    };
     store.open(distrust)?;
     store.serve()
 }
@@ -99,7 +103,8 @@ impl Store<'_> {
                 shards: count as u32,
                 name: self.settings.name.to_string(),
             };
-            let folder = Folder::own(path, &fresh, self.settings.minimum_required_space).map_err(|e| e.to_string())?;
+            let folder =
+                Folder::own(path, &fresh, self.settings.minimum_required_space).map_err(|e| e.to_string())?;
             channels.push(folder.meta.channel);
             let how = Opened {
                 config: self.settings.log(),
@@ -109,7 +114,8 @@ impl Store<'_> {
                 distrust,
             };
             let begun = std::time::Instant::now();
-            let (log, report) = Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
+            let (log, report) =
+                Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
             self.tell(path, &log, &report, begun.elapsed());
             self.shards.push(Shard {
                 loaded: log.books().floor(),
@@ -175,8 +181,13 @@ impl Store<'_> {
             // Folders are mostly on disks of their own: they sync side by side.
             let each = self.shards.iter_mut().zip(requests);
             let done = std::thread::scope(|scope| {
-                let threads: Vec<_> = each.map(|(shard, requests)| scope.spawn(move || shard.commit(requests))).collect();
-                threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Result<Vec<_>, _>>()
+                let threads: Vec<_> = each
+                    .map(|(shard, requests)| scope.spawn(move || shard.commit(requests)))
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(std::thread::ScopedJoinHandle::join)
+                    .collect::<Result<Vec<_>, _>>()
             });
             results = done.map_err(|_| "a thread that commits panicked".to_owned())?;
         }
@@ -189,7 +200,6 @@ impl Store<'_> {
                 self.settle(n, request, result);
             }
         }
-        self.core.gauge();
         poisoned.map_or(Ok(()), Err)
     }
 
@@ -197,7 +207,10 @@ impl Store<'_> {
     fn settle(&mut self, n: usize, request: Request, result: Result<Committed, CommitError>) {
         let refused = |why: CommitError| match why {
             CommitError::Full => ChannelError::Full,
-            CommitError::TooLarge { found, allowed } => ChannelError::NeverFits { bytes: found, allowed },
+            CommitError::TooLarge { found, allowed } => ChannelError::NeverFits {
+                bytes: found,
+                allowed,
+            },
             CommitError::Poisoned(why) => ChannelError::Storage(why.to_string()),
         };
         match (request, result) {
@@ -215,7 +228,10 @@ impl Store<'_> {
                     shard.reader.skip(committed.at.0, committed.at.1);
                     shard.heads.clear();
                 }
-                let origin = Origin { shard: n as u32, number: committed.first_event };
+                let origin = Origin {
+                    shard: n as u32,
+                    number: committed.first_event,
+                };
                 self.core.put_done(put, origin, stays);
             }
             (Request::Put(put), Err(why)) => self.core.put_failed(put, refused(why)),
@@ -246,13 +262,26 @@ impl Store<'_> {
             match shard.reader.next(&shard.log) {
                 Ok(Some(chunks)) => {
                     let loaded = shard.loaded;
-                    shard.heads.extend(chunks.into_iter().filter(|c| c.events.end > loaded));
+                    shard
+                        .heads
+                        .extend(chunks.into_iter().filter(|c| c.events.end > loaded));
                 }
-                Ok(None) => shard.behind = false,
+                Ok(None) => {
+                    shard.behind = false;
+                    let next = shard.log.books().next_event();
+                    if shard.loaded < next {
+                        // Damage up to the end.
+                        self.missing(n, next)?;
+                        self.shards[n].loaded = next;
+                    }
+                    return Ok(());
+                }
                 Err(ReadError::Disk(why)) => return Err(why.to_string()),
                 Err(damaged @ ReadError::Damaged { .. }) => {
                     let text = damaged.to_string();
-                    let ReadError::Damaged { number, end_lsn, .. } = damaged else { continue };
+                    let ReadError::Damaged { number, end_lsn, .. } = damaged else {
+                        continue;
+                    };
                     if !self.settings.skip_damage {
                         return Err(format!("{text}; onCorruption = skip goes on behind it"));
                     }
@@ -267,26 +296,43 @@ impl Store<'_> {
     /// Puts the live events of a shard's next chunk into the queue.
     fn load(&mut self, n: usize) -> Result<(), String> {
         let shard = &mut self.shards[n];
-        let Some(chunk) = shard.heads.pop_front() else { return Ok(()) };
+        let Some(chunk) = shard.heads.pop_front() else {
+            return Ok(());
+        };
         let start = chunk.events.start.max(shard.loaded);
         if start > shard.loaded {
             self.missing(n, start)?;
         }
         let shard = &mut self.shards[n];
         shard.loaded = chunk.events.end;
-        let mut batch = block::index(chunk.bytes, EventLimits::default())
-            .map_err(|e| format!("events {} to {} cannot be read: {e}", chunk.events.start, chunk.events.end))?;
+        let mut batch = block::index(chunk.bytes, EventLimits::default()).map_err(|e| {
+            format!(
+                "events {} to {} cannot be read: {e}",
+                chunk.events.start, chunk.events.end
+            )
+        })?;
         let mut at = chunk.events.start;
         while !batch.is_empty() {
             let books = shard.log.books();
-            let gone = Range { start: at, end: at + batch.len() as u64 };
+            let gone = Range {
+                start: at,
+                end: at + batch.len() as u64,
+            };
             let (alive, len) = run_of(books, gone, start);
             let part = batch.split_front(len);
             if alive {
                 let claim = Claim::of(&part);
                 let first = chunk.order + (at - chunk.events.start);
-                let origin = Origin { shard: n as u32, number: at };
-                self.core.loaded(Piece { first, batch: part, claim, origin });
+                let origin = Origin {
+                    shard: n as u32,
+                    number: at,
+                };
+                self.core.loaded(Piece {
+                    first,
+                    batch: part,
+                    claim,
+                    origin,
+                });
             }
             at += len as u64;
         }
@@ -296,14 +342,27 @@ impl Store<'_> {
     /// Events that should be there and are not: lost to damage. They are taken, so that their room is free again.
     fn missing(&mut self, n: usize, next: u64) -> Result<(), String> {
         let shard = &mut self.shards[n];
-        let gap = Range { start: shard.loaded, end: next };
+        let gap = Range {
+            start: shard.loaded,
+            end: next,
+        };
         let books = shard.log.books();
         let mut lost = Vec::new();
         let mut at = gap.start;
         while at < gap.end {
-            let (alive, len) = run_of(books, Range { start: at, end: gap.end }, gap.start);
+            let (alive, len) = run_of(
+                books,
+                Range {
+                    start: at,
+                    end: gap.end,
+                },
+                gap.start,
+            );
             if alive {
-                lost.push(Range { start: at, end: at + len as u64 });
+                lost.push(Range {
+                    start: at,
+                    end: at + len as u64,
+                });
             }
             at += len as u64;
         }
@@ -312,8 +371,14 @@ impl Store<'_> {
             return Ok(());
         }
         let (first, last) = (lost[0].start, lost[lost.len() - 1].end - 1);
-        error!(channel = &*self.settings.name, events, first, last, "these events are lost to damage");
-        let taken = Transaction { put: None, records: vec![Record::Take { events: lost }] };
+        error!(
+            channel = &*self.settings.name,
+            events, first, last, "these events are lost to damage"
+        );
+        let taken = Transaction {
+            put: None,
+            records: vec![Record::Take { events: lost }],
+        };
         shard.log.commit(&[taken]).remove(0).map_err(|e| e.to_string())?;
         self.core.lost(events);
         Ok(())
@@ -330,7 +395,10 @@ impl Store<'_> {
 
     fn close(&mut self) {
         for shard in &mut self.shards {
-            let close = Transaction { put: None, records: vec![Record::Close] };
+            let close = Transaction {
+                put: None,
+                records: vec![Record::Close],
+            };
             if let Err(why) = shard.log.commit(&[close]).remove(0) {
                 warn!(channel = &*self.settings.name, %why, "cannot mark the end of the log");
             }
@@ -366,7 +434,11 @@ fn transaction(request: &mut Request) -> Transaction<'_> {
         }
         Request::Take(take) => {
             let events = take.events.clone();
-            let records = if events.is_empty() { Vec::new() } else { vec![Record::Take { events }] };
+            let records = if events.is_empty() {
+                Vec::new()
+            } else {
+                vec![Record::Take { events }]
+            };
             (None, records, take.position.as_ref(), false)
         }
     };
@@ -392,7 +464,9 @@ fn run_of(books: &cluster::journal::Books, range: Range, start: u64) -> (bool, u
         return (false, (floor.min(range.end) - range.start) as usize);
     }
     match books.taken().next_from(range.start) {
-        Some(taken) if taken.start == range.start => (false, (taken.end.min(range.end) - range.start) as usize),
+        Some(taken) if taken.start == range.start => {
+            (false, (taken.end.min(range.end) - range.start) as usize)
+        }
         Some(taken) => (true, (taken.start.min(range.end) - range.start) as usize),
         None => (true, range.len() as usize),
     }
@@ -400,7 +474,8 @@ fn run_of(books: &cluster::journal::Books, range: Range, start: u64) -> (bool, u
 
 /// Runs `run` and makes a text of a panic.
 pub fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the thread of the channel panicked".to_owned()))
+    std::panic::catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err("the thread of the channel panicked".to_owned()))
 }
 
 /// Takes from the front what one commit may hold.
