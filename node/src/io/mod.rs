@@ -1,4 +1,4 @@
-//! The shared edges of the world: listeners, Avro connections, TLS and its key stores, compression, names of addresses,
+//! The shared edges of the world: listeners, Avro connections, compression, TLS and its key stores, names of addresses,
 //! and what sources over sockets have in common.
 
 pub mod address;

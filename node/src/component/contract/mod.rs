@@ -10,7 +10,7 @@ pub mod sink;
 pub mod source;
 
 use super::BoxFuture;
-use super::channel::{ChannelError, ChannelHandle, Claim};
+use super::channel::{Channel, ChannelError, ChannelHandle, ChannelLimits, Claim, Position, Ticket, Want};
 use super::context::{Clock, Common, Shutdown};
 use super::counters::{ChannelCounters, SinkCounters, SourceCounters};
 use super::fault::Faults;
@@ -103,6 +103,99 @@ pub fn memory_channel(capacity: usize) -> ChannelHandle {
     let handle = ChannelHandle::new("c1", channel, ChannelCounters::default(), Faults::default());
     handle.channel().attach();
     handle
+}
+
+/// As [`memory_channel`], and it says that it survives the process, for what a sink makes of that.
+pub fn durable_channel(capacity: usize, faults: Faults) -> (Arc<Durable>, ChannelHandle) {
+    let config = crate::channel::memory::Config {
+        capacity,
+        keep_alive: Duration::ZERO,
+        ..Default::default()
+    };
+    let channel = Arc::new(Durable(config.build().unwrap(), Mutex::default()));
+    let handle = ChannelHandle::new("c1", channel.clone(), ChannelCounters::default(), faults);
+    handle.channel().attach();
+    (channel, handle)
+}
+
+/// A channel that says that it survives the process, and whose disk may fail.
+pub struct Durable(crate::channel::memory::Memory, Mutex<Option<bool>>);
+
+impl Durable {
+    /// The next commit of a take fails; it may have happened all the same.
+    pub fn fail_commit(&self, happens: bool) {
+        *self.1.lock().unwrap() = Some(happens);
+    }
+}
+
+impl Channel for Durable {
+    fn limits(&self) -> ChannelLimits {
+        ChannelLimits {
+            durable: true,
+            ..self.0.limits()
+        }
+    }
+    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Ticket, ChannelError>> {
+        self.0.reserve(claim)
+    }
+    fn cancel(&self, ticket: Ticket) {
+        self.0.cancel(ticket);
+    }
+    fn commit_put(
+        &self,
+        ticket: Ticket,
+        batch: Batch,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>> {
+        self.0.commit_put(ticket, batch, position)
+    }
+    fn take(
+        &self,
+        want: Want,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>> {
+        self.0.take(want, wait)
+    }
+    fn commit_take(
+        &self,
+        ticket: Ticket,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>> {
+        Box::pin(async move {
+            let trouble = self.1.lock().unwrap().take();
+            if trouble != Some(false) {
+                self.0.commit_take(ticket, position).await?;
+            }
+            match trouble {
+                None => Ok(()),
+                Some(_) => Err(ChannelError::Storage("disk failed".to_owned())),
+            }
+        })
+    }
+    fn rollback(&self, ticket: Ticket) -> usize {
+        self.0.rollback(ticket)
+    }
+    fn position(&self, owner: &str) -> Option<Bytes> {
+        self.0.position(owner)
+    }
+    fn queued(&self) -> usize {
+        self.0.queued()
+    }
+    fn held(&self) -> usize {
+        self.0.held()
+    }
+    fn pinned_bytes(&self) -> usize {
+        self.0.pinned_bytes()
+    }
+    fn attach(&self) -> u64 {
+        self.0.attach()
+    }
+    fn detach(&self, generation: u64) {
+        self.0.detach(generation);
+    }
+    fn check(&self) -> Result<(), String> {
+        self.0.check()
+    }
 }
 
 pub async fn put(channel: &ChannelHandle, batch: Batch) {

@@ -201,7 +201,7 @@ fn read(mut file: File, directory: &Path) -> io::Result<Option<Mark>> {
 
 fn last_long(mut objects: Objects) -> Result<Option<i64>, proto::avro::container::ContainerError> {
     let mut last = None;
-    while let Some(range) = objects.next()? {
+    while let Some(range) = objects.next_object()? {
         last = Some(Datum::new(&objects.block().data[range]).long()?);
     }
     Ok(last)

@@ -20,6 +20,9 @@ const FILE_ROLL: &[Key] = &[
     int("sink.batchSize", 100, 1).unit("events"),
     part("sink.serializer", Kind::Serializer).or("TEXT"),
     part("sink.pathManager", Kind::PathManager).or("DEFAULT"),
+    word("sink.sync", &["channel", "always", "never"])
+        .or("channel")
+        .ours(),
     instead("batchSize", "sink.batchSize"),
 ];
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Types that are in a list and cannot be built.
-const NOT_BUILT: [&str; 2] = ["embedded", "avro_event"];
+const NOT_BUILT: [&str; 1] = ["embedded"];
 
 fn context() -> BuildContext {
     BuildContext {
