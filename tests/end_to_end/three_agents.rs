@@ -91,6 +91,12 @@ pub fn lines_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        // Hidden: the sink's note about a file that it has just opened.
+        .filter(|path| {
+            !path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+        })
         .collect();
     // `<milliseconds>-<n>`: by number, as 10 comes after 9.
     files.sort_by_key(|file| number_of(file));
