@@ -10,7 +10,7 @@
 //! | `ledger`  | whether every event came once and in order                               |
 //! | `logger`  | reading the lines of the logger sink back into events                    |
 //! | `avro`    | an Avro RPC client of its own, and raw connections for hostile input     |
-//! | `http`    | GET, for metrics and health                                              |
+//! | `http`    | pages of metrics and health; events for http sources                     |
 //! | `peer`    | foreign systems that may be missing                                      |
 //!
 //! Nothing here uses the crates `proto` or `node`: a mistake of theirs must not hide by being made on both sides. And

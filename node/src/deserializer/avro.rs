@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(at(0), 5);
         assert_eq!(at(7), 5);
         assert_eq!(
-            at(file.len() - 30),
+            at(file.len() - 40),
             2,
             "the marker before the second block is behind it"
         );
