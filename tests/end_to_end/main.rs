@@ -3,6 +3,7 @@
 //! | file                    | what is shown                                                                |
 //! |-------------------------|------------------------------------------------------------------------------|
 //! | `tail_to_logger.rs`     | a growing file, line by line, into the log                                   |
+//! | `taildir.rs`            | rotation at full speed, a killed node, positions                             |
 //! | `two_agents.rs`         | from one node to the next, which may come later                              |
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
@@ -30,6 +31,7 @@ mod published_examples;
 mod reload;
 mod syslog;
 mod tail_to_logger;
+mod taildir;
 mod three_agents;
 mod two_agents;
 
