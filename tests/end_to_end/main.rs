@@ -15,6 +15,7 @@
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
+//! | `spooldir.rs`           | files of a directory into files, over restarts and kills                     |
 //! | `published_examples.rs` | the folders of `examples/`, started as their READMEs say                     |
 //!
 //! Every test has its own ports and its own folder, so all of them run at once. Events carry their number, and the
@@ -30,6 +31,7 @@ mod netcat;
 mod published_examples;
 mod reload;
 mod syslog;
+mod spooldir;
 mod tail_to_logger;
 mod taildir;
 mod three_agents;
