@@ -10,19 +10,32 @@
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
+//! | `spool_directory.rs`    | whole files, read once, with their names                                     |
+//! | `http_flows.rs`         | HTTP: filter, replicating, multiplexing, two agents into one                 |
+//! | `failover.rs`           | the standby takes over and gives back, under kills                           |
+//! | `load_balance.rs`       | sinks in turn and at random                                                  |
+//! | `tiers.rs`              | three tiers, with a fan-out at the first                                     |
 //! | `published_examples.rs` | the folders of `examples/`, started as their READMEs say                     |
+//!
+//! The published cases of Flume's users start the folders of `examples/` (`example.rs`).
 //!
 //! Every test has its own ports and its own folder, so all of them run at once. Events carry their number, and the
 //! ledger of the harness says what became of each.
 
 mod avro_client;
 mod avro_source;
+mod example;
+mod failover;
+mod http_flows;
 mod inspect;
 mod lifecycle;
+mod load_balance;
 mod published_examples;
 mod reload;
+mod spool_directory;
 mod tail_to_logger;
 mod three_agents;
+mod tiers;
 mod two_agents;
 
 use tests::ledger::Ledger;

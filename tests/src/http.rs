@@ -1,4 +1,4 @@
-//! GET of a page on the loopback interface, for metrics and health.
+//! GET of a page on the loopback interface, for metrics and health; POST, for the http source.
 //!
 //! The connection is closed after one answer, so the answer is what comes until the end; chunks are put together.
 
@@ -34,11 +34,50 @@ impl Answer {
 /// # Errors
 /// When nobody listens, or what comes back is not HTTP.
 pub fn get(port: u16, path: &str) -> io::Result<Answer> {
+    ask(port, &format!("GET {path} HTTP/1.1"), "", "")
+}
+
+/// Posts a text once, as `curl -d` does it, its header of a form included.
+///
+/// # Errors
+/// When nobody listens, or what comes back is not HTTP.
+pub fn post(port: u16, path: &str, body: &str) -> io::Result<Answer> {
+    let headers = format!(
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    ask(port, &format!("POST {path} HTTP/1.1"), &headers, body)
+}
+
+/// Posts events to an http source, each with its headers, as soon as somebody listens.
+///
+/// # Panics
+/// When nobody does within 30 seconds, or the answer is not 200.
+#[track_caller]
+pub fn post_events(port: u16, events: &[(&[(&str, &str)], &str)]) {
+    let event = |(headers, body): &(&[(&str, &str)], &str)| {
+        let headers: serde_json::Map<String, Value> = headers
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).into()))
+            .collect();
+        serde_json::json!({ "headers": headers, "body": body })
+    };
+    let body = Value::Array(events.iter().map(event).collect()).to_string();
+    let answer = wait::until(&format!("an http source on port {port}"), wait::LIVENESS, || {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+        Some(post(port, "/", &body))
+    });
+    let answer = answer.unwrap_or_else(|error| panic!("port {port}: {error}"));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+fn ask(port: u16, request: &str, headers: &str, body: &str) -> io::Result<Answer> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(wait::LIVENESS))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+    let head = format!("{request}\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(&bytes).ok_or_else(|| {
