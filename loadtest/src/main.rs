@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod serve;
 mod subject;
+mod syslog;
 mod usage;
 mod wire;
 

@@ -143,7 +143,7 @@ fn what_is_no_json_is_refused_and_leaves_nothing() {
     let mut node = example.start("a1");
     post_events(example.port(5140), &[(&[], "1")]);
     for body in ["[{\"body\": \"2\"}", "{\"body\": \"3\"}", "[{\"body\": [4]}]"] {
-        let answer = http::post(example.port(5140), "/", body).expect("an answer");
+        let answer = http::post(example.port(5140), http::FORM, body).expect("an answer");
         assert_eq!(answer.status, 400, "{body}");
     }
     assert_eq!(node.stop(), 0);

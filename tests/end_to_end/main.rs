@@ -7,6 +7,10 @@
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
+//! | `http.rs`               | JSON and blobs over HTTP, hop by hop, hostile clients                        |
+//! | `netcat.rs`             | answers to lines, full channels, datagrams                                   |
+//! | `syslog.rs`             | `logger`, back-pressure, busy ports, what was sent before a stop             |
+//! | `avro_tls.rs`           | two nodes with compression, TLS and both; peers that are not trusted         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
@@ -24,15 +28,19 @@
 
 mod avro_client;
 mod avro_source;
+mod avro_tls;
 mod example;
 mod failover;
+mod http;
 mod http_flows;
 mod inspect;
 mod lifecycle;
 mod load_balance;
+mod netcat;
 mod published_examples;
 mod reload;
 mod spool_directory;
+mod syslog;
 mod tail_to_logger;
 mod three_agents;
 mod tiers;

@@ -1,6 +1,7 @@
-//! GET of a page on the loopback interface, for metrics and health; POST, for the http source.
+//! HTTP on the loopback interface: pages of metrics and health, and events for http sources.
 //!
-//! The connection is closed after one answer, so the answer is what comes until the end; chunks are put together.
+//! A page is asked for on a connection of its own, so the answer is what comes until the end; chunks are put together.
+//! A [`Connection`] carries many requests, for servers whose answers have a length.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -34,50 +35,9 @@ impl Answer {
 /// # Errors
 /// When nobody listens, or what comes back is not HTTP.
 pub fn get(port: u16, path: &str) -> io::Result<Answer> {
-    ask(port, &format!("GET {path} HTTP/1.1"), "", "")
-}
-
-/// Posts a text once, as `curl -d` does it, its header of a form included.
-///
-/// # Errors
-/// When nobody listens, or what comes back is not HTTP.
-pub fn post(port: u16, path: &str, body: &str) -> io::Result<Answer> {
-    let headers = format!(
-        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-        body.len()
-    );
-    ask(port, &format!("POST {path} HTTP/1.1"), &headers, body)
-}
-
-/// Posts events to an http source, each with its headers, as soon as somebody listens.
-///
-/// # Panics
-/// When nobody does within 30 seconds, or the answer is not 200.
-#[track_caller]
-pub fn post_events(port: u16, events: &[(&[(&str, &str)], &str)]) {
-    let event = |(headers, body): &(&[(&str, &str)], &str)| {
-        let headers: serde_json::Map<String, Value> = headers
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).into()))
-            .collect();
-        serde_json::json!({ "headers": headers, "body": body })
-    };
-    let body = Value::Array(events.iter().map(event).collect()).to_string();
-    let answer = wait::until(&format!("an http source on port {port}"), wait::LIVENESS, || {
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
-        Some(post(port, "/", &body))
-    });
-    let answer = answer.unwrap_or_else(|error| panic!("port {port}: {error}"));
-    assert_eq!(answer.status, 200, "{}", answer.body);
-}
-
-fn ask(port: u16, request: &str, headers: &str, body: &str) -> io::Result<Answer> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(wait::LIVENESS))?;
-    let head = format!("{request}\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body.as_bytes())?;
+    let mut stream = connect(port)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(&bytes).ok_or_else(|| {
@@ -105,6 +65,143 @@ pub fn get_until(port: u16, path: &str, what: &str, wanted: impl Fn(&Answer) -> 
 pub fn metrics_until(port: u16, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let ready = |answer: &Answer| answer.status == 200 && wanted(&answer.json());
     get_until(port, "/metrics", what, ready).json()
+}
+
+/// Posts a body once, on a connection of its own.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(port: u16, content_type: &str, body: impl AsRef<[u8]>) -> io::Result<Answer> {
+    Connection::open(port)?.post("/", content_type, body)
+}
+
+/// How `curl -d` calls what it sends.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Posts events as JSON, each with its headers, to an http source as soon as it listens.
+///
+/// # Panics
+/// When it does not within 30 seconds, or the answer is not 200.
+#[track_caller]
+pub fn post_events(port: u16, events: &[(&[(&str, &str)], &str)]) {
+    let event = |(headers, body): &(&[(&str, &str)], &str)| {
+        let headers: serde_json::Map<String, Value> = headers
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).into()))
+            .collect();
+        serde_json::json!({ "headers": headers, "body": body })
+    };
+    let body = Value::Array(events.iter().map(event).collect()).to_string();
+    let answer = Connection::open_when_up(port).post("/", FORM, body);
+    let answer = answer.unwrap_or_else(|error| panic!("port {port}: {error}"));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+/// The bytes of a POST.
+pub fn post_request(path: &str, content_type: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// A connection for many requests.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn open(port: u16) -> io::Result<Self> {
+        Ok(Self {
+            stream: connect(port)?,
+            received: Vec::new(),
+        })
+    }
+
+    /// Connects as soon as somebody listens.
+    ///
+    /// # Panics
+    /// When nobody does within 30 seconds.
+    #[track_caller]
+    pub fn open_when_up(port: u16) -> Self {
+        wait::until(&format!("a listener on port {port}"), wait::LIVENESS, || {
+            Self::open(port).ok()
+        })
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// When the other side has closed.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Posts a body and waits for the answer.
+    ///
+    /// # Errors
+    /// When the other side closes before it has answered, or what comes is not HTTP.
+    pub fn post(&mut self, path: &str, content_type: &str, body: impl AsRef<[u8]>) -> io::Result<Answer> {
+        self.send(post_request(path, content_type, body))?;
+        self.answer()
+    }
+
+    /// Waits for the next answer.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    pub fn answer(&mut self) -> io::Result<Answer> {
+        loop {
+            if let Some((answer, length)) = first_answer(&self.received) {
+                self.received.drain(..length);
+                return Ok(answer);
+            }
+            let mut piece = [0; 4096];
+            let read = self.stream.read(&mut piece)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.received.extend_from_slice(&piece[..read]);
+        }
+    }
+
+    /// Waits for the other side to close and returns what it still said.
+    ///
+    /// # Panics
+    /// When it does not within 30 seconds.
+    #[track_caller]
+    pub fn until_closed(mut self) -> String {
+        let mut rest = self.received;
+        match self.stream.read_to_end(&mut rest) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                panic!("not closed, but {:?}", String::from_utf8_lossy(&rest))
+            }
+            _ => String::from_utf8_lossy(&rest).into_owned(),
+        }
+    }
+}
+
+fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    stream.set_read_timeout(Some(wait::LIVENESS))?;
+    Ok(stream)
+}
+
+/// An answer with a length, if all of it is there, and its bytes.
+fn first_answer(bytes: &[u8]) -> Option<(Answer, usize)> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length = end + length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
+    Some((parse(bytes.get(..length)?)?, length))
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {
@@ -159,6 +256,17 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\nb;x=y\r\n \"a\": \"b\"} \r\n0\r\n\r\n",
             Some((200, "{ \"a\": \"b\"} ")),
         );
+    }
+
+    #[test]
+    fn answers_on_one_connection_are_told_apart_by_their_length() {
+        let both =
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
+        let (first, length) = first_answer(both).unwrap();
+        assert_eq!((first.status, first.body.as_str()), (200, "ok"));
+        let (second, rest) = first_answer(&both[length..]).unwrap();
+        assert_eq!((second.status, length + rest), (503, both.len()));
+        assert!(first_answer(&both[..length - 1]).is_none());
     }
 
     #[test]

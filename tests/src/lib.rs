@@ -10,7 +10,7 @@
 //! | `ledger`  | whether every event came once and in order                               |
 //! | `logger`  | reading the lines of the logger sink back into events                    |
 //! | `avro`    | an Avro RPC client of its own, and raw connections for hostile input     |
-//! | `http`    | GET, for metrics and health; POST, for the http source                   |
+//! | `http`    | pages of metrics and health; events for http sources                     |
 //! | `netcat`  | lines, each of which is answered                                         |
 //! | `peer`    | foreign systems that may be missing                                      |
 //!

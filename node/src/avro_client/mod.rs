@@ -19,6 +19,7 @@ mod progress;
 mod settings;
 
 use crate::component::keys::Severity;
+use crate::io::tls::TlsDefaults;
 use folder::Folder;
 use hosts::Hosts;
 use lines::Lines;
@@ -42,6 +43,8 @@ pub struct Options {
     pub batch_size: Option<usize>,
     /// How long a batch is tried again.
     pub retry: Duration,
+    /// What holds for TLS where the file of [`Server::Properties`] says nothing.
+    pub tls: TlsDefaults,
     /// To be told on standard error first.
     pub warnings: Vec<String>,
 }
@@ -157,7 +160,7 @@ struct Client {
 
 impl Client {
     fn of(options: &Options) -> Result<Self, Failure> {
-        let (settings, findings) = settings::of(&options.server, options.batch_size)?;
+        let (settings, findings) = settings::of(&options.server, &options.tls, options.batch_size)?;
         let headers = match &options.header_file {
             Some(path) => settings::headers(path)?,
             None => Vec::new(),

@@ -194,7 +194,9 @@ pub trait Channel: Send + Sync + 'static {
         wait: Duration,
     ) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>>;
 
-    /// Removes leased events for good, in any order among open leases.
+    /// Removes leased events for good, in any order among open leases. Takes effect in the order in which the futures
+    /// are first polled: of several commits under way at once, the position of the last one begun is the one that
+    /// stays, and none is there without those before it.
     fn commit_take(
         &self,
         ticket: Ticket,
@@ -413,6 +415,23 @@ impl Lease {
     /// The events; never empty.
     pub fn batch(&self) -> &Batch {
         &self.batch
+    }
+
+    /// Whether what the channel holds survives the process: then what a sink has delivered must be as safe before it
+    /// commits.
+    pub fn durable(&self) -> bool {
+        self.handle.limits().durable
+    }
+
+    /// Whether more events are queued now. A sink that keeps leases commits them when there are not, for nobody says
+    /// when the next ones come, and putters may be waiting for the room.
+    pub fn more_queued(&self) -> bool {
+        self.handle.0.channel.queued() > 0
+    }
+
+    /// The position last committed by this owner.
+    pub fn position(&self, owner: &str) -> Option<Bytes> {
+        self.handle.position(owner)
     }
 
     /// The events are safe elsewhere: removes them for good.

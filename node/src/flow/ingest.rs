@@ -49,6 +49,12 @@ impl Put for Ingest {
             .filter_map(|place| self.channels.get(*place)?.limits().transaction_capacity)
             .min()
     }
+
+    fn durable(&self) -> bool {
+        let required = self.selector.required();
+        let mut channels = required.iter().filter_map(|place| self.channels.get(*place));
+        channels.any(|channel| channel.limits().durable)
+    }
 }
 
 impl Ingest {

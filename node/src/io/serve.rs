@@ -25,8 +25,6 @@ use tokio::task::JoinSet;
 
 /// Connections at once where nothing else is said.
 pub const CONNECTIONS_MAX: usize = 10_000;
-/// How long a TLS handshake may take.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long connections may take to finish when the source stops.
 const FINISH: Duration = Duration::from_secs(4);
 /// Between two attempts to accept where that fails.
@@ -131,7 +129,7 @@ impl<H: Handler> Server<H> {
         let open = Open::new(ctx.clone(), place);
         let (handler, tls) = (self.handler.clone(), self.tls.clone());
         connections.spawn(async move {
-            let served = serve(&*handler, stream, tls, Ends { peer, local }).await;
+            let served = serve(&*handler, stream, tls, Ends { peer, local }, &open.ctx).await;
             let name = &open.ctx.name;
             match served {
                 Ok(()) => tracing::debug!(source = %name, %peer, "connection closed"),
@@ -150,18 +148,20 @@ async fn serve<H: Handler>(
     stream: TcpStream,
     tls: Option<ServerTls>,
     ends: Ends,
+    ctx: &SourceContext,
 ) -> Result<(), Closed> {
     let _ = stream.set_nodelay(true);
     let _ = socket2::SockRef::from(&stream).set_keepalive(true);
     let Some(tls) = tls else {
         return handler.serve(stream, ends).await;
     };
-    match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-        Ok(Ok(stream)) => handler.serve(stream, ends).await,
-        Ok(Err(error)) => Err(Closed::Refused(format!("no TLS handshake: {error}"))),
-        Err(_) => Err(Closed::Refused(format!(
-            "no TLS handshake within {HANDSHAKE_MAX:?}"
-        ))),
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        () = ctx.shutdown.requested() => return Ok(()), // nothing was received yet
+    };
+    match accepted {
+        Ok(stream) => handler.serve(stream, ends).await,
+        Err(error) => Err(Closed::Refused(format!("no TLS handshake: {error}"))),
     }
 }
 

@@ -112,6 +112,13 @@ impl ServerTls {
         }
     }
 
+    /// Offers these protocols above TLS, the best first, to clients that ask for one by ALPN.
+    pub fn offering(self, protocols: &[&[u8]]) -> Self {
+        let mut config = ServerConfig::clone(self.0.config());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self(TlsAcceptor::from(Arc::new(config)))
+    }
+
     /// The server's side of a handshake, within [`HANDSHAKE`](super::HANDSHAKE).
     ///
     /// # Errors

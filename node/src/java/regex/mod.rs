@@ -20,6 +20,7 @@
 
 mod class;
 mod emit;
+mod escape;
 mod parse;
 mod replace;
 

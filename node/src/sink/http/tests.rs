@@ -8,12 +8,13 @@ use crate::component::contract::{Log, build_context, memory_channel, put, sink_c
 use crate::component::error::Kind;
 use crate::component::keys::Finding;
 use crate::component::registry::Types;
+use crate::io::tls::{ServerTls, TlsDefaults};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 /// A server on the runtime of its test; it dies with that.
 struct Server {
@@ -27,6 +28,7 @@ struct Server {
     at_once: (AtomicUsize, AtomicUsize),
     /// Answer only when so many are there.
     together: usize,
+    tls: Option<ServerTls>,
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
@@ -37,7 +39,27 @@ impl Server {
     }
 
     fn start_together(answers: &[&str], together: usize) -> Arc<Self> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_with(answers, together, None)
+    }
+
+    /// With the key of a store, whose certificate is for `localhost`.
+    fn start_secure(store: &str) -> Arc<Self> {
+        let mut keys = Keys::of(
+            "r1",
+            &[
+                ("ssl", "true"),
+                ("keystore", &stored(store)),
+                ("keystore-password", "changeit"),
+            ],
+        );
+        let tls = ServerTls::read(&mut keys, &TlsDefaults::default());
+        Self::start_with(&[], 1, Some(tls.expect("a good store")))
+    }
+
+    fn start_with(answers: &[&str], together: usize, tls: Option<ServerTls>) -> Arc<Self> {
+        // A name that is in no certificate must lead here too.
+        let bind = if tls.is_some() { "0.0.0.0:0" } else { "127.0.0.1:0" };
+        let listener = std::net::TcpListener::bind(bind).unwrap();
         listener.set_nonblocking(true).unwrap();
         let server = Arc::new(Self {
             address: listener.local_addr().unwrap(),
@@ -46,6 +68,7 @@ impl Server {
             connections: AtomicUsize::new(0),
             at_once: Default::default(),
             together,
+            tls,
         });
         let accepts = server.clone();
         tokio::spawn(async move {
@@ -54,13 +77,18 @@ impl Server {
                 let (stream, _) = listener.accept().await.unwrap();
                 accepts.connections.fetch_add(1, SeqCst);
                 let server = accepts.clone();
-                tokio::spawn(async move { server.serve(stream).await });
+                tokio::spawn(async move {
+                    match &server.tls {
+                        None => server.serve(stream).await,
+                        Some(tls) => server.serve(tls.accept(stream).await.ok()?).await,
+                    }
+                });
             }
         });
         server
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> Option<()> {
+    async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<()> {
         let mut received = Vec::new();
         loop {
             let request = read_request(&mut stream, &mut received).await?;
@@ -95,7 +123,10 @@ impl Server {
 }
 
 /// Head and body of a request; none at the end of the connection.
-async fn read_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<(String, String)> {
+async fn read_request(
+    stream: &mut (impl AsyncRead + Unpin),
+    received: &mut Vec<u8>,
+) -> Option<(String, String)> {
     let end = loop {
         if let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") {
             break end + 4;
@@ -116,7 +147,7 @@ async fn read_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<
     Some((head, body))
 }
 
-async fn read(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<()> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> Option<()> {
     let read = stream.read_buf(received).await;
     read.is_ok_and(|n| n > 0).then_some(())
 }
@@ -132,6 +163,10 @@ fn sink(url: &str, pairs: &[(&str, &str)]) -> Http {
     let (config, found) = read_config(&[&[("endpoint", url)], pairs].concat());
     assert_eq!(found, [""; 0]);
     config.build().unwrap()
+}
+
+fn stored(name: &str) -> String {
+    format!("{}/tests/stores/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What most users set.
@@ -446,6 +481,36 @@ async fn redirects_in_a_circle_end() {
     assert!(turn(&mut sink, &channel, &ctx).await.is_err());
     assert_eq!(server.bodies().len(), REDIRECTS_MAX + 1);
     assert_eq!(channel.channel().queued(), 1);
+}
+
+/// To a server over TLS, trusting what a store says, if there is one.
+async fn secure_turn(server: &Server, host: &str, truststore: Option<&str>) -> Result<(), RunError> {
+    let url = format!("https://{host}:{}/", server.address.port());
+    let mut keys = Keys::of("k1", &[&DELIVERS[..], &[("endpoint", &url)]].concat());
+    let mut ctx = build_context("k1", Arc::new(SystemClock::default()), Types::default());
+    ctx.tls = Arc::new(TlsDefaults {
+        truststore: truststore.map(stored),
+        truststore_password: truststore.map(|_| "changeit".to_owned()),
+        ..TlsDefaults::default()
+    });
+    let config = Config::read(&mut keys, &ctx);
+    assert!(!keys.has_errors(), "{:?}", keys.finish());
+    let (channel, ctx) = (filled(&["e1"]).await, sink_context("k1"));
+    turn(&mut config.build().unwrap(), &channel, &ctx).await
+}
+
+#[tokio::test]
+async fn https_trusts_the_agents_store_and_checks_the_name() {
+    let server = Server::start_secure("chain.p12");
+    secure_turn(&server, "localhost", Some("trust.p12"))
+        .await
+        .unwrap();
+    assert_eq!(server.bodies(), ["e1"]);
+    for (host, truststore) in [("localhost", None), ("127.0.0.2", Some("trust.p12"))] {
+        let refused = secure_turn(&server, host, truststore).await.unwrap_err();
+        assert!(refused.to_string().contains("certificate"), "{host}: {refused}");
+    }
+    assert_eq!(server.bodies(), ["e1"]);
 }
 
 #[test]

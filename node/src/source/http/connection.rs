@@ -1,4 +1,4 @@
-//! One connection: TLS, then HTTP/1.1 or HTTP/2 by its first bytes, then request after request.
+//! One connection: HTTP/1.1 or HTTP/2 by its first bytes, then request after request.
 //!
 //! All of a connection runs in its one task, the streams of HTTP/2 too: when the task is dropped nothing of it goes on,
 //! and a panic ends this connection alone.
@@ -11,6 +11,7 @@ use super::watched::{Activity, HEAD_TIME_MAX, Watched};
 use crate::component::BoxFuture;
 use crate::component::channel::ChannelError;
 use crate::component::source::SourceContext;
+use crate::io::serve::{Closed, Ends, Handler};
 use axum::body::Body;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -28,7 +29,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinError;
 
@@ -92,55 +92,32 @@ impl Shared {
     }
 }
 
-/// Serves a connection to its end.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
-    let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(&stream).set_keepalive(true);
-    let ctx = &shared.ctx;
-    ctx.counters.open_connections.increment();
-    let _open = OpenGauge(ctx.clone());
-    let Some(tls) = &shared.config.tls else {
-        return speak(stream, peer, &shared).await;
-    };
-    let accepted = tokio::select! {
-        accepted = tokio::time::timeout(HEAD_TIME_MAX, tls.accept(stream)) => accepted,
-        () = ctx.shutdown.requested() => return,
-    };
-    let reason = match accepted {
-        Ok(Ok(stream)) => return speak(stream, peer, &shared).await,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no TLS handshake within {HEAD_TIME_MAX:?}"),
-    };
-    ctx.counters.refused_inputs.add(1);
-    shared.say(|| tracing::warn!(source = %ctx.name, %peer, reason, "connection closed"));
-}
+/// What is done with each connection.
+pub struct Connections(pub Arc<Shared>);
 
-/// Counts a connection as long as it lives, also when its task is dropped.
-struct OpenGauge(SourceContext);
-
-impl Drop for OpenGauge {
-    fn drop(&mut self) {
-        self.0.counters.open_connections.decrement();
+impl Handler for Connections {
+    async fn serve<S>(&self, stream: S, ends: Ends) -> Result<(), Closed>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        speak(stream, ends.peer, &self.0).await
     }
 }
 
 /// Chooses the protocol by the first bytes.
-async fn speak<S>(mut stream: S, peer: SocketAddr, shared: &Arc<Shared>)
+async fn speak<S>(mut stream: S, peer: SocketAddr, shared: &Arc<Shared>) -> Result<(), Closed>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let ctx = &shared.ctx;
     let mut first = Vec::with_capacity(PREFACE.len());
     let idle = shared.config.jetty.idle_timeout;
     let begun = async {
         while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
             let limit = if first.is_empty() { idle } else { HEAD_TIME_MAX };
-            let read = (&mut stream).take((PREFACE.len() - first.len()) as u64);
-            let mut read = pin!(read);
-            match tokio::time::timeout(limit, read.read_buf(&mut first)).await {
-                Ok(Ok(n)) if n > 0 => {}
-                Ok(_) => return Ok(false),
-                Err(_) => return Err(()),
+            let mut read = pin!((&mut stream).take((PREFACE.len() - first.len()) as u64));
+            let read = tokio::time::timeout(limit, read.read_buf(&mut first)).await;
+            if read.map_err(|_| Closed::Refused("no request in time".to_owned()))?? == 0 {
+                return Ok(false);
             }
         }
         Ok(true)
@@ -148,21 +125,17 @@ where
     let begun = tokio::select! {
         biased;
         begun = begun => begun,
-        () = ctx.shutdown.requested() => return,
+        () = shared.ctx.shutdown.requested() => Ok(false),
     };
-    let ended = match begun {
+    match begun {
+        Ok(false) => Ok(()),
         Ok(true) if first == PREFACE => http2(stream, first, peer, shared).await,
         Ok(true) => http1(stream, first, peer, shared).await,
-        Ok(false) => return,
-        Err(()) => Err("no request in time".to_owned()),
-    };
-    if let Err(reason) = ended {
-        ctx.counters.refused_inputs.add(1);
-        shared.say(|| tracing::warn!(source = %ctx.name, %peer, reason, "connection closed"));
+        Err(closed) => Err(closed),
     }
 }
 
-async fn http1<S>(stream: S, first: Vec<u8>, peer: SocketAddr, shared: &Arc<Shared>) -> Result<(), String>
+async fn http1<S>(stream: S, first: Vec<u8>, peer: SocketAddr, shared: &Arc<Shared>) -> Result<(), Closed>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -193,7 +166,7 @@ where
     outcome(ended, &activity, peer, shared)
 }
 
-async fn http2<S>(stream: S, first: Vec<u8>, peer: SocketAddr, shared: &Arc<Shared>) -> Result<(), String>
+async fn http2<S>(stream: S, first: Vec<u8>, peer: SocketAddr, shared: &Arc<Shared>) -> Result<(), Closed>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -247,10 +220,10 @@ fn outcome(
     activity: &Activity,
     peer: SocketAddr,
     shared: &Shared,
-) -> Result<(), String> {
+) -> Result<(), Closed> {
     match ended {
-        Err(error) if error.is_parse() => Err(format!("no HTTP: {error}")),
-        Err(error) if activity.is_late() => Err(cause_of(&error)),
+        Err(error) if error.is_parse() => Err(Closed::Refused(format!("no HTTP: {error}"))),
+        Err(error) if activity.is_late() => Err(Closed::Refused(cause_of(&error))),
         Err(error) => {
             tracing::debug!(source = %shared.ctx.name, %peer, %error, "connection ended");
             Ok(())

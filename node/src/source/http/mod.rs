@@ -36,14 +36,13 @@ use crate::component::keys::Keys;
 use crate::component::registry::{BuildContext, Type};
 use crate::component::source::{DynSource, Source, SourceContext};
 use crate::io::listen;
+use crate::io::serve::{CONNECTIONS_MAX, Server};
 use crate::io::tls::{Dialect, ServerTls};
-use connection::Shared;
+use connection::{Connections, Shared};
 use handler::Handler;
 use jetty::Jetty;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 /// How the list names it.
 pub const TYPE: Type<Box<dyn DynSource>> = Type {
@@ -52,11 +51,6 @@ pub const TYPE: Type<Box<dyn DynSource>> = Type {
     in_flume_metrics: true,
     build: |keys, ctx| Ok(Box::new(Config::read(keys, ctx).build()?)),
 };
-
-/// How long requests under way may take when the source stops: longer than the keep-alive of channels.
-const FINISH: Duration = Duration::from_millis(3_500);
-/// Pause after a failed accept, which mostly means that the process has no file descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Settings.
 #[derive(Debug, Clone)]
@@ -87,6 +81,7 @@ impl Config {
         let port = keys.required_number("port", 0..=u16::MAX);
         let handler = Handler::read(keys);
         let tls = ServerTls::read_with(keys, &ctx.tls, &Dialect::HTTP);
+        let tls = tls.map(|tls| tls.offering(&[b"h2", b"http/1.1"]));
         let jetty = Jetty::read(keys);
         // Offsets into a batch have 32 bits.
         let most = u32::MAX as usize;
@@ -113,7 +108,7 @@ impl Config {
             tls,
             jetty,
             max_request_bytes,
-            max_connections: keys.number("maxConnections", 10_000, 1..=1_000_000),
+            max_connections: keys.number("maxConnections", CONNECTIONS_MAX, 1..=1_000_000),
             max_buffered_bytes,
         }
     }
@@ -157,39 +152,11 @@ impl Http {
         };
         tracing::info!(source = %ctx.name, address = %local, scheme, "HTTP source listens");
         ctx.ready();
-        let max_connections = self.config.max_connections;
-        let shared = Arc::new(Shared::new(self.config, ctx.clone()));
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = ctx.shutdown.requested() => break,
-                Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                    if ended.is_err_and(|e| e.is_panic()) {
-                        ctx.counters.processing_failures.add(1);
-                        tracing::error!(source = %ctx.name, "a connection panicked; its requests were not answered");
-                    }
-                }
-                accepted = listener.accept() => match accepted {
-                    Ok((_, peer)) if connections.len() >= max_connections => {
-                        ctx.counters.refused_inputs.add(1);
-                        shared.say(|| tracing::warn!(source = %ctx.name, %peer, limit = max_connections, "too many connections; closed"));
-                    }
-                    Ok((stream, peer)) => {
-                        connections.spawn(connection::serve(stream, peer, shared.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(source = %ctx.name, %error, "could not accept a connection");
-                        ctx.shutdown.sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-        drop(listener);
-        let finish = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(FINISH, finish).await.is_err() {
-            tracing::warn!(source = %ctx.name, left = connections.len(), "requests did not finish in time; their connections are closed");
-        }
+        let (tls, connections_max) = (self.config.tls.clone(), self.config.max_connections);
+        let connections = Connections(Arc::new(Shared::new(self.config, ctx.clone())));
+        Server::new(ctx, connections, tls, connections_max)
+            .accept(listener)
+            .await;
         Ok(())
     }
 }

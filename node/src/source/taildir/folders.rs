@@ -119,19 +119,25 @@ impl Folder {
 /// What a listing shows of a file; none if it is no file.
 pub(super) fn look_at(path: Arc<Path>, group: usize) -> Option<Seen> {
     let meta = fs::metadata(&path).ok().filter(Metadata::is_file)?;
-    let ns = |seconds: i64, nanos: i64| {
-        let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        u64::try_from(nanos).unwrap_or(0)
-    };
     Some(Seen {
         inode: inode_of(&meta),
         path,
         group,
         size: meta.len(),
-        modified_ns: ns(meta.mtime(), meta.mtime_nsec()),
+        modified_ns: modified_ns(&meta),
         changed_ns: ns(meta.ctime(), meta.ctime_nsec()),
         born_ns: born_ns(&meta),
     })
+}
+
+fn ns(seconds: i64, nanos: i64) -> u64 {
+    let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    u64::try_from(nanos).unwrap_or(0)
+}
+
+/// When it was modified last, in nanoseconds since 1970.
+pub(super) fn modified_ns(meta: &Metadata) -> u64 {
+    ns(meta.mtime(), meta.mtime_nsec())
 }
 
 /// Which file it is.

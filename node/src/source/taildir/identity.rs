@@ -17,6 +17,7 @@
 //! | same inode and path, born before the position file was written | the same file |
 //! | the same, but born after | another file under the old number and name: read from 0 |
 //! | same inode and folder, other name, born before, and either Millrace wrote the file or the inode was changed since, as a rename changes it | renamed while nobody looked |
+//! | same inode and folder, other name that no pattern matches, born before | renamed out: read to its end |
 //! | same inode, otherwise | a stranger (Flume's rule; case 44) |
 //!
 //! Nothing here touches a disk. Source: `flume/sources.md` 5.6, "File identity", and cases 40 to 45.
@@ -119,6 +120,16 @@ pub(super) enum Proof {
         /// Whether it is known that it is ours.
         ours: bool,
     },
+}
+
+impl Stored {
+    /// As if it were known to be ours: for files that no pattern matches any more, which nobody would follow by mistake.
+    pub(super) fn trusted(mut self) -> Self {
+        if let Proof::Written { ours, .. } = &mut self.proof {
+            *ours = true;
+        }
+        self
+    }
 }
 
 /// The entries of a position file with the files laid over it that moved on since.

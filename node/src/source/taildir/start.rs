@@ -64,7 +64,7 @@ fn recall(
             .ok()
     });
     let deltas = match kept {
-        Some((on, files)) if on == base => Some(files),
+        Some(kept) if kept.fits(base) => Some(kept.files),
         Some(_) => {
             info!(%file, "position file is not the one that the channel's position stands on; it alone counts");
             None
@@ -124,10 +124,10 @@ fn resume(config: &Config, tail: &mut Tail<'_>, listing: Listing, recalled: Reca
         }
     }
     let strays: HashMap<u64, PathBuf> = listing.strays.into_iter().collect();
-    for stored in places.into_values().flatten() {
+    for stored in places.into_values().flatten().map(Stored::trusted) {
         let stray = strays.get(&stored.number).and_then(|path| {
             let seen = look_at(path.as_path().into(), group_of(config, &stored.path)?)?;
-            (belongs(&stored, &seen) && stored.pos < seen.size).then_some(seen)
+            (belongs(&stored, &seen) && stored.pos <= seen.size).then_some(seen)
         });
         let Some(seen) = stray else {
             let (file, inode, pos) = (&stored.path, stored.number, stored.pos);

@@ -147,7 +147,7 @@ fn beside(path: &Path, before: &str, after: &str) -> PathBuf {
 mod tests {
     use super::*;
     use crate::component::contract::TempDir;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn it_is_replaced_as_a_whole_and_read_back() {

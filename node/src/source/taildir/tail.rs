@@ -178,6 +178,7 @@ impl<'a> Tail<'a> {
 
     /// Writes the positions and waits until they are on disk.
     pub(super) async fn write_now(&mut self) -> Result<(), RunError> {
+        self.collect_written(true).await?;
         self.begin_to_write();
         self.collect_written(true).await
     }
@@ -346,11 +347,15 @@ impl<'a> Tail<'a> {
         self.full = false;
         self.known += 1;
         let mut file = Tailed::new(seen, self.known, offset, Instant::now());
-        // Open from the start, so that it is read even if it is rotated away before its first turn.
-        if self.open.len() < self.config.open_files_max && matches!(file.open(), Ok(true)) {
+        // Opened here, so that what stands before the offset is known, and kept open if there is room, so that it is
+        // read even if it is rotated away before its first turn. If it cannot be, its turn will say so.
+        let opened = matches!(file.open(), Ok(true));
+        if opened && self.open.len() < self.config.open_files_max {
             self.uses += 1;
             file.used = self.uses;
             self.open.insert(self.uses, file.inode);
+        } else {
+            file.handle = None;
         }
         self.files.insert(seen.inode, file);
         self.files.get_mut(&seen.inode)
@@ -371,8 +376,12 @@ impl<'a> Tail<'a> {
         if file.retry_at.is_some_and(|at| at > Instant::now()) {
             return;
         }
+        let touched;
         match file.look() {
-            Ok(Sight::Size(size)) => file.size = size,
+            Ok(Sight::There { size, modified_ns }) => {
+                file.size = size;
+                touched = std::mem::replace(&mut file.touched_ns, modified_ns) != modified_ns;
+            }
             Ok(Sight::Elsewhere) if file.gone => return self.lost(inode),
             Ok(Sight::Elsewhere) => {
                 self.list_again = true;
@@ -380,7 +389,8 @@ impl<'a> Tail<'a> {
             }
             Err(error) => return self.trouble(inode, &error),
         }
-        if file.size < file.place.offset || file.size > file.place.looked || file.wants_rest {
+        // As large as before, but touched: perhaps cut and written anew.
+        if file.size < file.place.offset || file.size > file.place.looked || file.wants_rest || touched {
             self.ready.push(inode);
         }
     }
@@ -488,7 +498,7 @@ impl<'a> Tail<'a> {
         self.uses += 1;
         file.used = self.uses;
         self.open.insert(self.uses, inode);
-        if let Ok(Sight::Size(size)) = file.look() {
+        if let Ok(Sight::There { size, .. }) = file.look() {
             file.size = size;
         }
         if file.was_cut()? {
@@ -681,21 +691,17 @@ impl<'a> Tail<'a> {
             return;
         }
         self.idle_checked = Instant::now();
-        let idle: Vec<Inode> = self
-            .open
-            .values()
-            .filter(|i| {
-                let file = self.files.get(i);
-                file.is_some_and(|f| f.active.elapsed() >= self.config.idle_timeout)
-            })
-            .copied()
-            .collect();
+        let idle = |file: &&Tailed| {
+            let half = (file.gone || file.renamed) && !file.is_read();
+            (file.handle.is_some() || half) && file.active.elapsed() >= self.config.idle_timeout
+        };
+        let idle: Vec<Inode> = self.files.values().filter(idle).map(|f| f.inode).collect();
         for inode in idle {
             let Some(file) = self.files.get_mut(&inode) else {
                 continue;
             };
             match file.look() {
-                Ok(Sight::Size(size)) => file.size = size,
+                Ok(Sight::There { size, .. }) => file.size = size,
                 _ => continue,
             }
             if file.is_read() {

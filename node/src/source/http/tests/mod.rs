@@ -5,3 +5,4 @@ mod config;
 mod limits;
 mod lives;
 mod requests;
+mod secure;
