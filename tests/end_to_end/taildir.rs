@@ -71,7 +71,9 @@ fn write_and_rotate(logs: &Path, rotate: impl Fn(u64)) {
             .append(true)
             .open(logs.join("app.log"))
             .expect("rotated away before");
-        let lines: String = (0..LINES_EACH).map(|n| format!("line {}\n", number + n + 1)).collect();
+        let lines: String = (0..LINES_EACH)
+            .map(|n| format!("line {}\n", number + n + 1))
+            .collect();
         number += LINES_EACH;
         for piece in lines.as_bytes().chunks(PIECE) {
             file.write_all(piece).expect("the folder is ours");
@@ -88,15 +90,21 @@ fn lines_in(out: &Path) -> Vec<String> {
         .map(|entry| entry.expect("is listed").path())
         .collect();
     files.sort();
-    let texts = files.iter().map(|path| fs::read_to_string(path).expect("is text"));
-    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    let texts = files
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("is text"));
+    texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 #[track_caller]
 fn assert_every_line(folder: &Folder, count: u64) {
     let out = folder.path().join("out");
     let expected = usize::try_from(count).expect("a small number");
-    wait::until_true("all lines in the files", LIVENESS, || lines_in(&out).len() >= expected);
+    wait::until_true("all lines in the files", LIVENESS, || {
+        lines_in(&out).len() >= expected
+    });
     let mut ledger = Ledger::new();
     ledger.sent("r1", 1..=count);
     for line in lines_in(&out) {
@@ -121,7 +129,10 @@ fn rotated_under_load(name: &str, pattern: &str, keep: u64) {
     let more = "a1.sources.r1.batchSize = 500";
     let file = folder.write("node.properties", &configuration(&folder, pattern, more, &sink));
     let (admin, monitoring) = (port::free(), port::free());
-    let mut node = Node::agent("a1", file).admin(admin).monitoring(monitoring).start();
+    let mut node = Node::agent("a1", file)
+        .admin(admin)
+        .monitoring(monitoring)
+        .start();
     http::get_until(admin, "/readyz", "ready", |answer| answer.status == 200);
 
     let total = ROTATIONS * LINES_EACH;
@@ -207,12 +218,17 @@ fn a_node_that_is_stopped_and_started_again_and_again_delivers_every_line_once()
 fn assert_every_line_of_any_order(folder: &Folder, count: u64) {
     let out = folder.path().join("out");
     let expected = usize::try_from(count).expect("a small number");
-    wait::until_true("all lines in the files", LIVENESS, || lines_in(&out).len() >= expected);
+    wait::until_true("all lines in the files", LIVENESS, || {
+        lines_in(&out).len() >= expected
+    });
     let mut ledger = Ledger::new();
     ledger.sent("r1", 1..=count);
     for line in lines_in(&out) {
         ledger.saw_text("r1", "line ", &line);
     }
     let verdict = ledger.verdict();
-    assert!(verdict.is_lossless() && verdict.duplicated.is_empty() && verdict.corrupt.is_empty(), "{verdict}");
+    assert!(
+        verdict.is_lossless() && verdict.duplicated.is_empty() && verdict.corrupt.is_empty(),
+        "{verdict}"
+    );
 }

@@ -102,7 +102,10 @@ impl Watch {
                 Err(Errno::INTR) => continue,
                 Err(_) => break,
             };
-            news.names |= !event.events().difference(ReadFlags::MODIFY | ReadFlags::ATTRIB).is_empty();
+            news.names |= !event
+                .events()
+                .difference(ReadFlags::MODIFY | ReadFlags::ATTRIB)
+                .is_empty();
             if let Some(change) = self.watched.get(&event.wd()).and_then(|f| change(f, &event)) {
                 self.names.note(change, &matches);
             }
