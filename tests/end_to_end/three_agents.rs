@@ -98,7 +98,7 @@ pub fn lines_in(folder: &Path) -> Vec<String> {
                 .is_some_and(|name| name.to_string_lossy().starts_with('.'))
         })
         .collect();
-    // `<milliseconds>-<n>`: by number, as 10 comes after 9.
+    // `<milliseconds>-<n>`: by numbers, as 10 comes after 9; a sink that is built anew counts from 1 again.
     files.sort_by_key(|file| number_of(file));
     let texts = files
         .iter()
@@ -111,7 +111,7 @@ pub fn lines_in(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-fn number_of(file: &Path) -> Option<u64> {
-    let name = file.file_name()?.to_str()?;
-    name.rsplit_once('-')?.1.parse().ok()
+fn number_of(file: &Path) -> Option<(u64, u64)> {
+    let (time, number) = file.file_name()?.to_str()?.rsplit_once('-')?;
+    Some((time.parse().ok()?, number.parse().ok()?))
 }

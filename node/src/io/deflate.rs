@@ -5,10 +5,10 @@
 //! that the peer can inflate all of it. The stream ends with its checksum at shutdown, as Java's client ends it; a
 //! peer may as well just close. Sync, full and finish flushes and stored blocks of a peer are all read.
 //!
-//! Bounds: nothing is inflated but what the reader has room for, at most [`STEP_BYTES`] at a time, so that a few
+//! Bounds: nothing is inflated but what the reader has room for, at most 32 KiB at a time, so that a few
 //! bytes that stand for many cannot be a bomb: the reader's own limits apply to what comes out. Compressed bytes
-//! wait in a buffer of [`INPUT_BYTES`], and for writing in one of about [`OUTPUT_BYTES`]. With the tables of both
-//! directions a stream has about 350 KiB; the 270 KiB of the compressor only once something is written.
+//! wait in a buffer of 16 KiB, and for writing in one of about 64 KiB. With the tables of both
+//! directions a stream has about 375 KiB; 320 KiB of them only once something is written.
 
 use crate::component::keys::{Keys, nearest};
 use bytes::{Buf, BufMut, BytesMut};

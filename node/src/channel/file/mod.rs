@@ -344,11 +344,12 @@ impl Core {
         let mut inner = self.inner();
         let waiting = inner.abandon();
         drop(inner);
+        // Before they hear of it: whoever does may ask at once how things are.
+        self.phase
+            .send_replace(failed.map_or(Phase::Closed, Phase::Failed));
         for done in waiting {
             let _ = done.send(Err(error.clone()));
         }
-        self.phase
-            .send_replace(failed.map_or(Phase::Closed, Phase::Failed));
     }
 }
 
