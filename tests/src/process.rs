@@ -319,6 +319,20 @@ impl Node {
         self.wait_exit(wait::LIVENESS)
     }
 
+    /// Asks it to stop, and not to wait for what is under way.
+    ///
+    /// # Panics
+    /// When it does not end within 30 seconds.
+    #[track_caller]
+    pub fn stop_in_a_hurry(&mut self) -> i32 {
+        self.signal(Signal::Term);
+        // Two signals of one kind that are sent at once may arrive as one.
+        self.wait_for_line("the first signal", wait::LIVENESS, |line| {
+            line.contains("stopping: ")
+        });
+        self.stop()
+    }
+
     /// Resident memory now, in bytes.
     ///
     /// # Panics

@@ -71,6 +71,7 @@ impl ProcessorRecipe {
 async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> Result<(), RunError> {
     let common = &ctx.common;
     let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_CAP, common.seed);
+    let mut told = String::new();
     while !common.shutdown.is_requested() {
         common.faults.point(Stage::ProcessorRound, &common.name);
         let round = tokio::select! {
@@ -81,6 +82,7 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
         };
         let Err(error) = round else {
             backoff.reset();
+            told.clear();
             continue;
         };
         let wait = match error.kind() {
@@ -88,9 +90,11 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
             Kind::RetryAfter(after) => backoff.fail().max(after),
             Kind::RejectEvents => backoff.fail().max(BACKOFF_CAP),
         };
-        // The first failure of a row is news; the others say how long it lasts.
-        if backoff.failures() == 1 {
+        // The first failure of a row is news, and so is another reason; the others say how long it lasts.
+        let reason = error.to_string();
+        if reason != told {
             tracing::warn!(processor = %common.name, %error, "Unable to deliver event; it stays queued");
+            told = reason;
         } else {
             tracing::debug!(processor = %common.name, %error, attempt = backoff.failures(), "still unable to deliver");
         }
