@@ -5,7 +5,7 @@ use super::{Key, Kind, Role, Type, Value, find, not_found, unknown};
 use crate::component::keys::{Entry, Finding, Keys, Severity, nearest};
 use std::collections::BTreeMap;
 
-/// Checks all keys. `peers` are the channels of a source, for its selector, or the sinks of a group.
+/// Checks all keys. `peers` are the channels of a source or the sinks of a group.
 pub fn examine(mut keys: Keys, kind: Kind, known: &'static Type, peers: &[String]) -> Vec<Finding> {
     let entries: BTreeMap<String, Entry> = keys.given().map(|(k, e)| (k.to_owned(), e.clone())).collect();
     let prefix = keys.prefix().to_owned();
@@ -144,68 +144,12 @@ fn part(keys: &mut Keys, key: &Key, kind: Kind) {
 /// What concerns several keys of one type.
 fn special(keys: &mut Keys, kind: Kind, known: &Type, peers: &[String]) {
     match (kind, known.name()) {
-        (Kind::Selector, "multiplexing") => multiplexing(keys, peers),
         (Kind::Processor, "failover") => failover(keys, peers),
         (Kind::Processor, "load_balance") => load_balance(keys, peers),
-        (Kind::Interceptor, "regex_extractor") => regex_extractor(keys),
         (Kind::Source, "taildir") => taildir(keys),
         (Kind::Sink, "hdfs") => hdfs(keys),
         (Kind::Channel, "file") => file(keys),
         _ => {}
-    }
-}
-
-fn multiplexing(keys: &mut Keys, channels: &[String]) {
-    let given: Vec<(String, String)> = keys
-        .given()
-        .map(|(k, e)| (k.to_owned(), e.value.clone()))
-        .collect();
-    let mut reached: Vec<&str> = Vec::new();
-    let mut complete = true;
-    for (key, value) in &given {
-        if key != "default" && !key.starts_with("mapping.") && !key.starts_with("optional.") {
-            continue;
-        }
-        for name in value.split(' ') {
-            if let Some(known) = channels.iter().find(|c| *c == name) {
-                reached.push(known);
-                continue;
-            }
-            complete = false;
-            if name.is_empty() {
-                keys.wrong(key, "exactly one blank stands between names, found two");
-                continue;
-            }
-            let near = nearest(name, channels.iter().map(String::as_str));
-            let hint = match near {
-                _ if name.contains(',') => "; names are separated by blanks".to_owned(),
-                Some(near) => format!("; did you mean \"{near}\"?"),
-                None => String::new(),
-            };
-            let list = channels.join(", ");
-            let message = format!("\"{name}\" is no channel of this source; there are: {list}{hint}");
-            keys.note(Severity::Error, key, "unknown-name", message);
-        }
-    }
-    let has = |key: &str| given.iter().any(|(k, _)| k == key);
-    if !given.iter().any(|(k, _)| k.starts_with("mapping.")) {
-        let message = "no mapping: every event takes the default".to_owned();
-        keys.warn("mapping", "no-mapping", message);
-    }
-    if !has("default") {
-        let message = "not there: events with a value that no mapping names are thrown away, and the sender is told that they are stored";
-        keys.note(Severity::Note, "default", "no-default", message.to_owned());
-    }
-    let misspelt = nearest("header", given.iter().map(|(k, _)| k.as_str())).is_some();
-    if !has("header") && !misspelt {
-        let message = "not there: the header flume.selector.header is looked at";
-        keys.note(Severity::Note, "header", "default-header", message.to_owned());
-    }
-    if complete {
-        for channel in channels.iter().filter(|c| !reached.contains(&c.as_str())) {
-            let message = format!("neither a mapping nor the default leads to channel {channel}");
-            keys.warn("mapping", "unreached-channel", message);
-        }
     }
 }
 
@@ -281,29 +225,6 @@ fn load_balance(keys: &mut Keys, sinks: &[String]) {
 fn few(keys: &mut Keys, sinks: &[String], severity: Severity, message: &str) {
     if sinks.len() == 1 {
         keys.note(severity, "type", "one-sink", message.to_owned());
-    }
-}
-
-fn regex_extractor(keys: &mut Keys) {
-    let listed = keys.text("serializers").unwrap_or_default();
-    for name in listed.split_whitespace() {
-        let mut below = keys.below(&format!("serializers.{name}."));
-        let kind = below.text("type").unwrap_or_else(|| "default".to_owned());
-        match find(Kind::GroupSerializer, &kind) {
-            Some(known) => read(&mut below, known),
-            None => {
-                drop(below.required("name"));
-                let why = not_found(Kind::GroupSerializer, &kind, std::iter::empty());
-                below.wrong(
-                    "type",
-                    &format!(
-                        "\"{kind}\" is not known{}",
-                        why.hint(Kind::GroupSerializer, &kind)
-                    ),
-                );
-            }
-        }
-        keys.absorb(below);
     }
 }
 
