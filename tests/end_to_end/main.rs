@@ -8,6 +8,7 @@
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
+//! | `interceptors.rs`       | events edited, dropped and routed on their way                               |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
 //! | `published_examples.rs` | the folders of `examples/`, started as their READMEs say                     |
 //!
@@ -16,6 +17,7 @@
 
 mod avro_source;
 mod inspect;
+mod interceptors;
 mod lifecycle;
 mod published_examples;
 mod reload;

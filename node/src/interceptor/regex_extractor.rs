@@ -76,7 +76,7 @@ impl Config {
         let pattern = keys.required("regex");
         let regex = Regex::new(&pattern);
         if let Err(error) = &regex {
-            keys.wrong("regex", &format!("expected a regular expression, found {error}"));
+            keys.wrong("regex", &format!("expected a Java regular expression: {error}"));
         }
         let listed = keys.required("serializers");
         let mut all = keys.below("serializers.");
@@ -90,7 +90,7 @@ impl Config {
         let regex = regex.ok();
         let groups = regex.as_ref().map_or(usize::MAX, Regex::group_count);
         if let Some(first) = listed.split_whitespace().nth(groups) {
-            let message = format!("the pattern has {groups} groups: from {first} on nothing is set");
+            let message = format!("groups in the pattern: {groups}; from {first} on nothing is set");
             keys.warn("serializers", "no-effect", message);
         }
         Self { regex, serializers }
@@ -350,7 +350,7 @@ mod tests {
         assert!(built.is_err());
         findings.sort();
         let named = [
-            "error[bad-value]: source r1 (seq): regex: expected a regular expression, found a group without closing )",
+            "error[bad-value]: source r1 (seq): regex: expected a Java regular expression: a group without closing )",
             "error[bad-value]: source r1 (seq): serializers.s1.type: expected DEFAULT, org.apache",
             "error[bad-value]: source r1 (seq): serializers.s3.pattern: expected a date pattern of Joda, found \
              \"yyyy-bb\": unknown letter b",
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(
             read(&pairs, "UTC").1,
             [
-                "(given):0: warning[no-effect]: source r1 (seq): serializers: the pattern has 2 groups: from three on \
+                "(given):0: warning[no-effect]: source r1 (seq): serializers: groups in the pattern: 2; from three on \
                  nothing is set"
             ]
         );

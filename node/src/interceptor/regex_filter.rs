@@ -38,7 +38,7 @@ impl Config {
         let pattern = keys.text("regex").unwrap_or_else(|| ".*".to_owned());
         let regex = Regex::new(&pattern);
         if let Err(error) = &regex {
-            keys.wrong("regex", &format!("expected a regular expression, found {error}"));
+            keys.wrong("regex", &format!("expected a Java regular expression: {error}"));
         }
         Self {
             regex: regex.ok(),
@@ -145,7 +145,7 @@ mod tests {
         assert!(Config::read(&mut keys).build("r1".into()).is_err());
         assert_eq!(
             keys.finish()[0].to_string(),
-            "(given):0: error[bad-value]: source r1 (seq): regex: expected a regular expression, found a class \
+            "(given):0: error[bad-value]: source r1 (seq): regex: expected a Java regular expression: a class \
              without closing ] at character 1 of \"[a-\""
         );
     }

@@ -66,7 +66,7 @@ fn pattern(keys: &mut Keys, key: &str, text: &str) -> Option<Regex> {
     match Regex::new(text) {
         Ok(regex) => Some(regex),
         Err(error) => {
-            keys.wrong(key, &format!("expected a regular expression, found {error}"));
+            keys.wrong(key, &format!("expected a Java regular expression: {error}"));
             None
         }
     }
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(
             left(&[("matching", "*x")]).1,
             [
-                "(given):0: error[bad-value]: source r1 (seq): matching: expected a regular expression, found * \
+                "(given):0: error[bad-value]: source r1 (seq): matching: expected a Java regular expression: * \
                  without anything to repeat at character 1 of \"*x\""
             ]
         );

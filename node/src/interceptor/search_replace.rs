@@ -54,14 +54,14 @@ impl Config {
             Ok(regex) => match Replacement::new(&replacement, &regex) {
                 Ok(replacement) => Some((regex, replacement)),
                 Err(error) => {
-                    keys.wrong("replaceString", &format!("expected a replacement, found {error}"));
+                    keys.wrong("replaceString", &format!("expected a Java replacement: {error}"));
                     None
                 }
             },
             Err(error) => {
                 keys.wrong(
                     "searchPattern",
-                    &format!("expected a regular expression, found {error}"),
+                    &format!("expected a Java regular expression: {error}"),
                 );
                 None
             }
@@ -215,12 +215,12 @@ mod tests {
             ),
             (
                 &[("searchPattern", "a(")],
-                "error[bad-value]: source r1 (seq): searchPattern: expected a regular expression, found a group \
+                "error[bad-value]: source r1 (seq): searchPattern: expected a Java regular expression: a group \
                  without closing ) at character 2 of \"a(\"",
             ),
             (
                 &[("searchPattern", "a"), ("replaceString", "cost: $")],
-                "error[bad-value]: source r1 (seq): replaceString: expected a replacement, found a $ that is no \
+                "error[bad-value]: source r1 (seq): replaceString: expected a Java replacement: a $ that is no \
                  reference to a group; a letter $ is written \\$ in \"cost: $\"",
             ),
         ] {

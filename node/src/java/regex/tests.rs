@@ -108,7 +108,7 @@ fn a_replacement_is_checked_before_there_is_a_match() {
             "$x",
             "a $ that is no reference to a group; a letter $ is written \\$ in \"$x\"",
         ),
-        ("$3", "$3: the pattern has 2 groups in \"$3\""),
+        ("$3", "$3: the pattern has no group of this number in \"$3\""),
         ("${m}", "${m}: the pattern has no group of this name in \"${m}\""),
         ("${n", "${ without closing } in \"${n\""),
         ("a\\", "a backslash with nothing behind it in \"a\\\""),
