@@ -41,7 +41,7 @@ pub(super) fn refuse<'a>(
         None => keys.note(Severity::Error, "type", code, message),
     }
     match known {
-        Some(known) => catalog::examine::examine(keys, kind, known, peers),
+        Some(known) => catalog::examine::examine(keys, kind, known),
         // Which keys it knows is not known: no word about those.
         None => keys
             .finish()
