@@ -16,7 +16,7 @@ use tests::{peer, port};
 use crate::three_agents::lines_in;
 
 const SENDERS: u16 = 4;
-const LINES: u64 = 5_000;
+const LINES: u64 = 1_000;
 
 /// One agent with these lines for its sources, and a sink that logs.
 fn logging(sources: &str, lines: &str) -> String {
