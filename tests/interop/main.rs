@@ -4,6 +4,7 @@
 //! |--------------------|-----------------------------------------------------------------------------------|
 //! | `flume_avro.rs`    | Flume's avro sink to our source, our sink to Flume's source, on every kind of wire |
 //! | `flume_clients.rs` | Flume's client SDK and its avro-client to us, our avro-client to Flume            |
+//! | `flume_http.rs`    | our http source beside Flume's: the same answers, the same events, for strange JSON too |
 //! | `flume.rs`         | the peer: Flume 1.11 by its Maven coordinates, one JVM each                       |
 //! | `events.rs`        | the events that are sent, and what a file_roll sink of either side made of them   |
 //!
@@ -15,3 +16,4 @@ mod events;
 mod flume;
 mod flume_avro;
 mod flume_clients;
+mod flume_http;
