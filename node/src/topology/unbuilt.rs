@@ -11,7 +11,6 @@ pub(super) fn refuse<'a>(
     type_name: &str,
     at: Option<&Place>,
     mut keys: Keys,
-    peers: &[String],
     names: impl Iterator<Item = &'a str>,
 ) -> Vec<Finding> {
     let names: Vec<&str> = names.collect();

@@ -1,7 +1,7 @@
 //! Flume's JSON events, as its http source takes them: `[{"headers": {"a": "b"}, "body": "text"}, ...]`.
 //!
 //! As lenient as Gson's lenient reader, which Flume uses: names and strings may be unquoted or in single quotes;
-//! comments (`//`, `#`, `/* */`); `;` for `,`; `=` or `=>` for `:`; numbers, `true` and `false` are their own text;
+//! comments (`//`, `#`, `/* */`) before the end of the list; `;` for `,`; `=` or `=>` for `:`; numbers, `true` and `false` are their own text;
 //! headers may also be a list of pairs; a byte order mark and the prefix `)]}'` are skipped. Members other than `headers`
 //! and `body` are read and ignored; of two equal members the last counts; what is `null` is not there.
 //!
