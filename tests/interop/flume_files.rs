@@ -1,15 +1,19 @@
-//! Files that change hands: what Flume has read of them is known to us, and the reverse.
+//! Files that change hands: what Flume has read of them is known to us and the reverse, and what the one has written
+//! the other reads.
 
 use std::fs;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use tests::folder::Folder;
+use tests::ledger::Ledger;
 use tests::process::Node;
 use tests::wait::{self, LIVENESS};
 use tests::{http, port};
 
-use crate::events::{assert_rolled_from, body, lines};
+use crate::events::{NUMBER, assert_rolled_from, body, lines};
 use crate::flume::{Flume, STOPPED, Version};
+use crate::{container, hop};
 
 /// Bodies of so many numbers, one a line.
 fn numbered(numbers: RangeInclusive<u64>) -> String {
@@ -192,4 +196,139 @@ fn a_spooled_file_that_we_have_begun_is_finished_by_flume() {
     assert_completed(folder);
     assert_eq!(peer.process.stop(), STOPPED);
     relay.check("rolled", FIRST + 1..=ALL);
+}
+
+/// avro_event containers of the one are what the other reads with `deserializer = AVRO`, event by event.
+fn container_writer(folder: &Folder, codec: &str) -> String {
+    format!(
+        "a1.channels = c1
+a1.sinks = k1
+a1.channels.c1.type = memory
+a1.channels.c1.capacity = 10000
+a1.channels.c1.transactionCapacity = 1000
+a1.sinks.k1.type = file_roll
+a1.sinks.k1.channel = c1
+a1.sinks.k1.sink.directory = {}
+a1.sinks.k1.sink.rollInterval = 0
+a1.sinks.k1.sink.serializer = avro_event
+a1.sinks.k1.sink.serializer.compressionCodec = {codec}
+",
+        folder.make("containers").display()
+    )
+}
+
+fn container_reader(folder: &Folder) -> String {
+    format!(
+        "a1.sources = r1
+a1.channels = c1
+a1.sinks = k1
+a1.sources.r1.type = spooldir
+a1.sources.r1.spoolDir = {}
+a1.sources.r1.deserializer = AVRO
+a1.sources.r1.channels = c1
+a1.channels.c1.type = memory
+a1.channels.c1.capacity = 10000
+a1.sinks.k1.type = file_roll
+a1.sinks.k1.channel = c1
+a1.sinks.k1.sink.directory = {}
+a1.sinks.k1.sink.rollInterval = 0
+a1.sinks.k1.sink.serializer = text
+a1.sinks.k1.sink.serializer.appendNewline = false
+",
+        folder.at("containers"),
+        folder.make("datums").display()
+    )
+}
+
+/// Waits until a writer has all events in its container.
+#[track_caller]
+fn wait_for_container(folder: &Folder) {
+    let containers = folder.path().join("containers");
+    wait::until_true("all events are in containers", LIVENESS, || {
+        let files = files(&containers);
+        let objects = files.iter().filter_map(|file| container::objects(file));
+        objects.sum::<i64>() == i64::try_from(hop::EVENTS).unwrap_or(0)
+    });
+}
+
+/// Waits for all events as bare datums, and checks each.
+#[track_caller]
+fn assert_datums(folder: &Folder) {
+    let datums = folder.path().join("datums");
+    let expected = usize::try_from(hop::EVENTS).unwrap_or(0);
+    let events = wait::until("all events as datums", 2 * LIVENESS, || {
+        let events = container::events(&files(&datums).concat());
+        events.filter(|events| events.len() >= expected)
+    });
+    let mut ledger = Ledger::new();
+    ledger.sent("r1", 1..=hop::EVENTS);
+    for (headers, text) in events {
+        let [(key, number)] = headers.as_slice() else {
+            panic!("one header, found {headers:?}");
+        };
+        match number.parse() {
+            Ok(number) if key == NUMBER && text == body(number).as_bytes() => ledger.saw("r1", number),
+            _ => ledger.saw_corrupt(&format!("{headers:?}")),
+        }
+    }
+    ledger.assert_once_and_in_order();
+}
+
+/// The contents of the files that are not hidden.
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let visible = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    let files = visible.map(|entry| entry.path()).filter(|path| path.is_file());
+    files.filter_map(|path| fs::read(path).ok()).collect()
+}
+
+#[track_caller]
+fn check_containers_of_flume(codec: &str) {
+    let Some(relay) = Relay::start() else { return };
+    let folder = &relay.folder;
+    let text = container_writer(folder, codec) + &hop::reader(folder);
+    let mut peer = relay.flume.agent(folder, "k1", &text);
+    wait_for_container(folder);
+    assert_eq!(peer.process.stop(), STOPPED);
+    let file = folder.write("node.properties", &container_reader(folder));
+    let mut node = Node::agent("a1", file).start();
+    assert_datums(folder);
+    assert_eq!(node.stop(), 0);
+    assert_datums(folder);
+}
+
+#[track_caller]
+fn check_containers_of_ours(codec: &str) {
+    let Some(relay) = Relay::start() else { return };
+    let folder = &relay.folder;
+    let from = port::free();
+    let text = container_writer(folder, codec) + &hop::entry(from);
+    let mut node = Node::agent("a1", folder.write("node.properties", &text)).start();
+    hop::feed(from);
+    wait_for_container(folder);
+    assert_eq!(node.stop(), 0);
+    let mut peer = relay.flume.agent(folder, "k1", &container_reader(folder));
+    assert_datums(folder);
+    assert_eq!(peer.process.stop(), STOPPED);
+    assert_datums(folder);
+}
+
+#[test]
+fn containers_of_flume_are_read_by_us() {
+    check_containers_of_flume("null");
+}
+
+#[test]
+fn compressed_containers_of_flume_are_read_by_us() {
+    check_containers_of_flume("snappy");
+}
+
+#[test]
+fn containers_of_ours_are_read_by_flume() {
+    check_containers_of_ours("null");
+}
+
+#[test]
+fn compressed_containers_of_ours_are_read_by_flume() {
+    check_containers_of_ours("zstandard");
 }

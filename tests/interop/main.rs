@@ -8,12 +8,14 @@
 //! | `flume.rs`         | the peer: Flume 1.11 and 1.9 by their Maven coordinates, one JVM each             |
 //! | `hop.rs`           | one hop over Avro with Flume at one end                                           |
 //! | `flume_http.rs`    | our http source beside Flume's: the same answers, the same events, for strange JSON too |
+//! | `container.rs`     | Avro files, read by hand                                                          |
 //! | `events.rs`        | the events that are sent, and what a file_roll sink of either side made of them   |
 //!
 //! A peer that cannot be had is a loud skip, and with `MILLRACE_PEERS=required` a failure (`tests::peer`). Each test has
 //! its own ports and its own folder; at most two JVMs run at once. Every event is checked, headers and body, once and
 //! in order.
 
+mod container;
 mod events;
 mod flume;
 mod flume_avro;

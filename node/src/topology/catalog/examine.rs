@@ -204,4 +204,3 @@ fn sequence_file(keys: &mut Keys) {
         keys.warn("serializer", "no-effect", message.to_owned());
     }
 }
-
