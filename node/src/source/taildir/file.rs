@@ -50,10 +50,7 @@ pub(super) struct Tailed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sight {
     /// So many bytes, modified then.
-    There {
-        size: u64,
-        modified_ns: u64,
-    },
+    There { size: u64, modified_ns: u64 },
     /// The path leads to nothing, or to another file: folders are to be listed.
     Elsewhere,
 }
