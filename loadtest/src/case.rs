@@ -24,6 +24,8 @@ pub enum Driver {
     Avro,
     /// Syslog over TCP, without an answer.
     Syslog,
+    /// Files that grow and are rotated away.
+    Tail,
 }
 
 /// What `load.properties` says.
@@ -49,6 +51,8 @@ pub struct Case {
     pub collect: bool,
     /// Whether everything ends in files of the folder `files`, where the driver looks for it (syslog).
     pub files: bool,
+    /// Lines after which a file is rotated away, 0 for never (tail).
+    pub lines_per_file: u64,
     /// Configuration with placeholders.
     pub node_properties: String,
 }
@@ -94,7 +98,8 @@ impl Case {
             driver: match value(&mut keys, "driver", "avro".to_owned())?.as_str() {
                 "avro" => Driver::Avro,
                 "syslog" => Driver::Syslog,
-                other => bail!("driver: expected avro or syslog, found {other:?}"),
+                "tail" => Driver::Tail,
+                other => bail!("driver: expected avro, syslog or tail, found {other:?}"),
             },
             connections: value(&mut keys, "connections", 4)?,
             shape: CallShape {
@@ -111,22 +116,31 @@ impl Case {
             measure: seconds(&mut keys, "seconds", 10.0)?,
             collect: value(&mut keys, "collect", false)?,
             files: value(&mut keys, "files", false)?,
+            lines_per_file: value(&mut keys, "lines-per-file", 0)?,
             node_properties,
         };
         if let Some(key) = keys.keys().next() {
             bail!("{key}: no such key");
         }
         ensure!(
-            case.placeholders().contains(&PORT_TARGET.to_owned()),
+            case.driver == Driver::Tail || case.placeholders().contains(&PORT_TARGET.to_owned()),
             "node.properties: no ${{PORT}} in it"
+        );
+        ensure!(
+            case.driver == Driver::Tail || case.lines_per_file == 0,
+            "lines-per-file: only with driver = tail"
+        );
+        ensure!(
+            case.driver != Driver::Tail || (case.collect && case.agents.len() == 1),
+            "driver = tail: expected one agent and collect = true"
         );
         ensure!(
             case.driver == Driver::Syslog || !case.files,
             "files: only with driver = syslog"
         );
         ensure!(
-            case.driver == Driver::Avro || !case.collect,
-            "collect: only with driver = avro"
+            case.driver != Driver::Syslog || !case.collect,
+            "collect: not with driver = syslog"
         );
         ensure!(
             case.collect == case.placeholders().contains(&PORT_COLLECT.to_owned()),
@@ -213,6 +227,8 @@ mod tests {
         assert!(parse("collect=true", "${PORT}").is_err());
         assert!(parse("files=true", "${PORT}").is_err());
         assert!(parse("driver=pigeon", "${PORT}").is_err());
+        assert!(parse("driver=tail", "${PORT}").is_err());
+        assert!(parse("lines-per-file=5", "${PORT}").is_err());
         assert!(parse("driver=syslog\ncollect=true", "${PORT} ${PORT_COLLECT}").is_err());
     }
 
@@ -240,7 +256,7 @@ mod tests {
             assert!(!case.about.is_empty(), "{}", case.name);
             for agent in &case.agents {
                 assert!(
-                    case.placeholders().contains(&case.port_of_agent(agent)),
+                    case.driver == Driver::Tail || case.placeholders().contains(&case.port_of_agent(agent)),
                     "{}: {agent}",
                     case.name
                 );
@@ -252,6 +268,6 @@ mod tests {
             }
             count += 1;
         }
-        assert!(count >= 7);
+        assert!(count >= 10);
     }
 }

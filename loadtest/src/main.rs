@@ -19,6 +19,7 @@ mod run;
 mod serve;
 mod subject;
 mod syslog;
+mod tail;
 mod usage;
 mod wire;
 

@@ -63,8 +63,10 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
         "no binary at {}; build it or give --node",
         settings.node.display()
     );
-    if case.driver == Driver::Syslog {
-        return crate::syslog::run(case, settings);
+    match case.driver {
+        Driver::Avro => {}
+        Driver::Syslog => return crate::syslog::run(case, settings),
+        Driver::Tail => return crate::tail::run(case, settings),
     }
     let mut plan = Plan {
         target: loopback(0),

@@ -3,6 +3,7 @@
 //! | file                    | what is shown                                                                |
 //! |-------------------------|------------------------------------------------------------------------------|
 //! | `tail_to_logger.rs`     | a growing file, line by line, into the log                                   |
+//! | `taildir.rs`            | rotation at full speed, a killed node, positions                             |
 //! | `two_agents.rs`         | from one node to the next, which may come later                              |
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
@@ -14,6 +15,7 @@
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
+//! | `spooldir.rs`           | files of a directory into files, over restarts and kills                     |
 //! | `spool_directory.rs`    | whole files, read once, with their names                                     |
 //! | `http_flows.rs`         | HTTP: filter, replicating, multiplexing, two agents into one                 |
 //! | `failover.rs`           | the standby takes over and gives back, under kills                           |
@@ -40,8 +42,10 @@ mod netcat;
 mod published_examples;
 mod reload;
 mod spool_directory;
+mod spooldir;
 mod syslog;
 mod tail_to_logger;
+mod taildir;
 mod three_agents;
 mod tiers;
 mod two_agents;

@@ -226,6 +226,12 @@ pub trait Channel: Send + Sync + 'static {
     /// a newer one has attached in the meantime.
     fn detach(&self, generation: u64);
 
+    /// Resolves when it serves: a channel that reads files first is attached before it is open. Sources and sinks begin
+    /// only then, as their positions are not known before.
+    fn serves(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Whether [`reconfigure`](Self::reconfigure) does anything. A channel that cannot change its settings while
     /// it runs is emptied and replaced by a reload that changes them.
     fn reconfigurable(&self) -> bool {
@@ -326,6 +332,11 @@ impl ChannelHandle {
             ticket: Some(ticket),
             batch,
         }))
+    }
+
+    /// Resolves when the channel serves; see [`Channel::serves`].
+    pub async fn serves(&self) {
+        self.0.channel.serves().await;
     }
 
     /// The position last committed by this owner.

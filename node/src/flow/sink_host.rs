@@ -156,6 +156,11 @@ impl Worker {
     async fn run(mut self) -> Result<(), RunError> {
         let shutdown = self.ctx.shutdown.clone();
         self.entry.started(self.env.clock.unix_ms());
+        tokio::select! {
+            biased;
+            () = self.channel.serves() => {}
+            () = shutdown.requested() => return Ok(()),
+        }
         // Not before now: a predecessor may have committed its own until it ended.
         self.ctx.position = self.channel.position(&self.ctx.owner);
         tokio::select! {

@@ -8,6 +8,7 @@ pub mod netcat;
 pub mod netcat_udp;
 pub mod seq;
 pub mod spooldir;
+pub mod stress;
 pub mod syslog_multiport;
 pub mod syslog_tcp;
 pub mod syslog_udp;
@@ -26,6 +27,7 @@ pub const ALL: &[Type<Box<dyn DynSource>>] = &[
     netcat_udp::TYPE,
     seq::TYPE,
     spooldir::TYPE,
+    stress::TYPE,
     syslog_multiport::TYPE,
     syslog_tcp::TYPE,
     syslog_udp::TYPE,

@@ -31,10 +31,10 @@
 //! still being copied more often.
 
 mod candidates;
-mod position;
+pub(crate) mod position;
 mod reading;
 mod retire;
-mod tracker;
+pub(crate) mod tracker;
 
 use self::candidates::Candidates;
 use self::position::{Position, Resume};
@@ -345,7 +345,7 @@ impl Source for Spooldir {
 impl Spooldir {
     /// The file that was under way, if it still waits to be read.
     fn resume(&self, ctx: &SourceContext) -> Result<Option<Resume>, RunError> {
-        let mark = self.tracker.read(&self.config);
+        let mark = self.tracker.read(&self.config.directory);
         let position = ctx.position().and_then(|bytes| Position::decode(&bytes));
         let resume = position::resume(position, mark);
         Ok(resume.filter(|resume| self.candidates.is_candidate(&self.config, &resume.path)))

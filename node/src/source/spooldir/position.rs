@@ -18,7 +18,7 @@ use tracing::warn;
 
 /// Which file it is, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     inode: u64,
     /// Nanoseconds since 1970; 0 where the file system does not know.
     birth_ns: u64,
@@ -29,7 +29,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn of(file: &Metadata) -> Self {
+    pub(crate) fn of(file: &Metadata) -> Self {
         let birth = file
             .created()
             .ok()
@@ -43,7 +43,7 @@ impl Identity {
     }
 
     /// Whether it is that file, of which `read` bytes were read.
-    fn is(&self, that: &Identity, read: u64) -> bool {
+    pub(crate) fn is(&self, that: &Identity, read: u64) -> bool {
         let born = self.birth_ns != 0 && (self.inode, self.birth_ns) == (that.inode, that.birth_ns);
         let unchanged = (self.size, self.modified_ms) == (that.size, that.modified_ms);
         // Of a file that is shorter now it is not known what was read.
@@ -78,12 +78,12 @@ impl std::fmt::Display for Identity {
 
 /// What is committed with a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) path: PathBuf,
-    pub(super) identity: Identity,
-    pub(super) place: Place,
+pub(crate) struct Position {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) place: Place,
     /// All of the file is committed, also if its place is at the start: an empty file's only event.
-    pub(super) done: bool,
+    pub(crate) done: bool,
 }
 
 impl Position {
@@ -123,12 +123,12 @@ impl Position {
 
 /// What a tracker file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) path: PathBuf,
-    pub(super) place: Place,
+pub(crate) struct Mark {
+    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
     /// If we have written it, not Flume.
-    pub(super) identity: Option<Identity>,
-    pub(super) done: bool,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) done: bool,
 }
 
 /// Where to begin with a file.

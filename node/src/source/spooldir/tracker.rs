@@ -8,7 +8,6 @@
 //! Ours says more in its metadata, which Flume does not look at: `millrace.file`, which file it is besides its name;
 //! and, if the source stops in the middle of an Avro block, `millrace.place`, how many objects of it are behind.
 
-use super::Config;
 use super::position::{Identity, Mark, Position};
 use crate::component::deserializer::Place;
 use bytes::BytesMut;
@@ -30,8 +29,8 @@ const PLACE_KEY: &str = "millrace.place";
 /// Bytes after which the file is made anew with its last record only.
 const LEN_MAX: u64 = 1 << 20;
 
-/// The tracker file of one source.
-pub(super) struct Tracker {
+/// The tracker file of one source, or of the command `avro-client`.
+pub(crate) struct Tracker {
     path: PathBuf,
     open: Option<Open>,
     /// The block under way is made here.
@@ -47,7 +46,7 @@ struct Open {
 }
 
 impl Tracker {
-    pub(super) fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         Self {
             path: directory.join(NAME),
             open: None,
@@ -55,9 +54,9 @@ impl Tracker {
         }
     }
 
-    /// What it says; one that cannot be read says nothing, with a warning.
-    pub(super) fn read(&self, config: &Config) -> Option<Mark> {
-        let read = File::open(&self.path).map(|file| read(file, config));
+    /// What it says about a file of this directory; one that cannot be read says nothing, with a warning.
+    pub(crate) fn read(&self, directory: &Path) -> Option<Mark> {
+        let read = File::open(&self.path).map(|file| read(file, directory));
         match read {
             Ok(Ok(mark)) => mark,
             Err(why) if why.kind() == ErrorKind::NotFound => None,
@@ -69,7 +68,7 @@ impl Tracker {
     }
 
     /// Notes a position that is committed.
-    pub(super) fn store(&mut self, position: &Position) -> io::Result<()> {
+    pub(crate) fn store(&mut self, position: &Position) -> io::Result<()> {
         match &mut self.open {
             Some(open) if open.target == position.path && open.len < LEN_MAX => {
                 self.out.clear();
@@ -91,7 +90,7 @@ impl Tracker {
     }
 
     /// The file that it is about is done.
-    pub(super) fn delete(&mut self) -> io::Result<()> {
+    pub(crate) fn delete(&mut self) -> io::Result<()> {
         self.open = None;
         match fs::remove_file(&self.path) {
             Err(why) if why.kind() != ErrorKind::NotFound => Err(why),
@@ -138,7 +137,7 @@ fn record(writer: &mut ContainerWriter, position: &Position, out: &mut Vec<u8>) 
 }
 
 /// The last record, with what the metadata says.
-fn read(mut file: File, config: &Config) -> io::Result<Option<Mark>> {
+fn read(mut file: File, directory: &Path) -> io::Result<Option<Mark>> {
     let mut reader = ContainerReader::new(BLOCK_BYTES);
     let (mut buf, mut chunk) = (BytesMut::new(), vec![0; 64 << 10]);
     let (mut offset, mut any) = (0, false);
@@ -189,7 +188,7 @@ fn read(mut file: File, config: &Config) -> io::Result<Option<Mark>> {
         (at.parse() == Ok(offset)).then(|| skip.parse().ok()).flatten()
     });
     Ok(Some(Mark {
-        path: below(config, Path::new(OsStr::from_bytes(path))),
+        path: below(directory, Path::new(OsStr::from_bytes(path))),
         place: Place {
             offset,
             skip: skip.unwrap_or(0),
@@ -209,11 +208,11 @@ fn last_long(mut objects: Objects) -> Result<Option<i64>, proto::avro::container
 }
 
 /// The path as this source writes it: the same file may be named with `./` or without.
-fn below(config: &Config, path: &Path) -> PathBuf {
+fn below(within: &Path, path: &Path) -> PathBuf {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let directory = absolute(&config.directory);
+    let directory = absolute(within);
     match absolute(path).strip_prefix(&directory) {
-        Ok(inside) => config.directory.join(inside),
+        Ok(inside) => within.join(inside),
         Err(_) => path.to_owned(),
     }
 }
@@ -240,7 +239,7 @@ mod tests {
     }
 
     fn read_back(spool: &Spool, tracker: &Tracker) -> Option<(PathBuf, u64, u64)> {
-        let mark = tracker.read(&spool.config(&[]))?;
+        let mark = tracker.read(&spool.config(&[]).directory)?;
         Some((mark.path, mark.place.offset, mark.place.skip))
     }
 
@@ -295,16 +294,16 @@ mod tests {
         let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
         let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
         fs::write(&tracker.path, &bytes).unwrap();
-        let mark = tracker.read(&spool.config(&[])).unwrap();
+        let mark = tracker.read(&spool.config(&[]).directory).unwrap();
         assert_eq!((mark.path, mark.place.offset), (PathBuf::from("/d/a.log"), 300));
         assert_eq!((mark.identity, mark.done), (None, false));
         // Torn in the last block, in the header; empty; something else.
         for (len, expected) in [(bytes.len() - 1, Some(3)), (50, None), (0, None)] {
             fs::write(&tracker.path, &bytes[..len]).unwrap();
-            let mark = tracker.read(&spool.config(&[]));
+            let mark = tracker.read(&spool.config(&[]).directory);
             assert_eq!(mark.map(|mark| mark.place.offset), expected, "{len}");
         }
         fs::write(&tracker.path, "what is this").unwrap();
-        assert_eq!(tracker.read(&spool.config(&[])), None);
+        assert_eq!(tracker.read(&spool.config(&[]).directory), None);
     }
 }

@@ -182,7 +182,9 @@ pub(super) fn belongs(stored: &Stored, seen: &Seen) -> bool {
         (Proof::Written { at_ns, ours }, Some(born)) => {
             // Two file systems may have the same number, one folder is in one of them.
             let same_folder = || Path::new(&stored.path).parent() == seen.path.parent();
-            born <= at_ns && (same_path || ((ours || seen.changed_ns > at_ns) && same_folder()))
+            // Clocks of file systems stand still for milliseconds: another name needs a surer sign.
+            let renamed = || born < at_ns && (ours || seen.changed_ns > at_ns) && same_folder();
+            (same_path && born <= at_ns) || renamed()
         }
     }
 }

@@ -471,6 +471,31 @@ async fn a_file_rotated_away_is_read_to_its_end_and_before_its_successor() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_came_and_was_rotated_away_between_two_looks_is_read() {
+    let world = World::new(&[("fileHeader", "true")]);
+    world.append("a.log", "1\n");
+    let mut tail = world.start().await;
+    world.settle(&mut tail).await;
+    for number in 2..=5 {
+        if world.at("a.log.1").exists() {
+            world.rename("a.log.1", &format!("a.log.{number}"));
+        }
+        world.rename("a.log", "a.log.1");
+        world.append("a.log", &format!("{number}\n"));
+    }
+    world.settle(&mut tail).await;
+    assert_eq!(world.channel.bodies(), ["1", "2", "3", "4", "5"]);
+    let path = world.at("a.log").display().to_string();
+    assert!(
+        world
+            .channel
+            .shown()
+            .iter()
+            .all(|e| e.starts_with(&format!("file={path} ")))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_deleted_while_it_is_open_is_read_to_its_end() {
     let world = World::new(&[("idleTimeout", "1000")]);
     world.append("a.log", "1\n");
