@@ -21,5 +21,5 @@ mod flume;
 mod flume_avro;
 mod flume_clients;
 mod flume_files;
-mod hop;
 mod flume_http;
+mod hop;
