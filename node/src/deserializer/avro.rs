@@ -166,7 +166,7 @@ impl AvroReader {
     fn skip(&mut self, count: u64) -> Result<(), ReadError> {
         for _ in 0..count {
             let Some(objects) = self.block()? else { break };
-            objects.next().map_err(wrong)?;
+            objects.next_object().map_err(wrong)?;
         }
         Ok(())
     }
@@ -176,11 +176,11 @@ impl AvroReader {
         while self.objects.as_ref().is_none_or(|objects| objects.left() == 0) {
             if let Some(done) = &mut self.objects {
                 // Says whether bytes are left over.
-                done.next().map_err(wrong)?;
+                done.next_object().map_err(wrong)?;
                 self.mark = self.blocks.offset() - SYNC_BYTES as u64;
                 self.objects = None;
             }
-            match self.blocks.next(&mut self.buf).map_err(wrong)? {
+            match self.blocks.next_block(&mut self.buf).map_err(wrong)? {
                 Some(block) => {
                     let header = self.blocks.header().cloned();
                     let objects = header.map(|header| Objects::new(&header, block));
@@ -201,7 +201,7 @@ impl AvroReader {
     fn gather(&mut self, want: Want, batch: &mut Gathering) -> Result<(), ReadError> {
         while batch.wants(want) {
             let Some(objects) = self.block()? else { break };
-            if let Some(range) = objects.next().map_err(wrong)? {
+            if let Some(range) = objects.next_object().map_err(wrong)? {
                 batch.push(&objects.block().data[range])?;
             }
         }

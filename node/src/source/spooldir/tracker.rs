@@ -147,7 +147,7 @@ fn read(mut file: File, config: &Config) -> io::Result<Option<Mark>> {
         let read = file.read(&mut chunk)?;
         buf.extend_from_slice(&chunk[..read]);
         let torn = loop {
-            match reader.next(&mut buf) {
+            match reader.next_block(&mut buf) {
                 Ok(Some(block)) => {
                     let Some(header) = reader.header() else { continue };
                     let last = Objects::new(header, block).and_then(last_long);
@@ -202,7 +202,7 @@ fn read(mut file: File, config: &Config) -> io::Result<Option<Mark>> {
 
 fn last_long(mut objects: Objects) -> Result<Option<i64>, proto::avro::container::ContainerError> {
     let mut last = None;
-    while let Some(range) = objects.next()? {
+    while let Some(range) = objects.next_object()? {
         last = Some(Datum::new(&objects.block().data[range]).long()?);
     }
     Ok(last)
