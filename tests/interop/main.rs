@@ -6,6 +6,7 @@
 //! | `flume_clients.rs` | Flume's client SDK and its avro-client to us, our avro-client to Flume            |
 //! | `flume_http.rs`    | our http source beside Flume's: the same answers, the same events, for strange JSON too |
 //! | `flume.rs`         | the peer: Flume 1.11 by its Maven coordinates, one JVM each                       |
+//! | `strange_json.rs`  | random texts of lenient JSON                                                      |
 //! | `events.rs`        | the events that are sent, and what a file_roll sink of either side made of them   |
 //!
 //! A peer that cannot be had is a loud skip, and with `MILLRACE_PEERS=required` a failure (`tests::peer`). Each test has
@@ -17,3 +18,4 @@ mod flume;
 mod flume_avro;
 mod flume_clients;
 mod flume_http;
+mod strange_json;
