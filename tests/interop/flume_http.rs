@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
 use tests::folder::Folder;
 use tests::http::{Connection, post_request};
@@ -17,6 +17,7 @@ use tests::process::Node;
 use tests::wait::{self, LIVENESS};
 
 use crate::flume::{Flume, Running, STOPPED};
+use crate::strange_json;
 
 const JSON: &str = "application/json";
 const SEED: u64 = 0x6773_6f6e_0000_0001;
@@ -239,117 +240,13 @@ fn without_a_charset_we_read_utf8_and_flume_does_not() {
     both.stop();
 }
 
-/// A text out of pieces of the language, most often in places where they belong.
-fn random(rng: &mut StdRng) -> String {
-    const BLANKS: &[&str] = &[
-        "",
-        "",
-        "",
-        "",
-        " ",
-        "\n",
-        "\t",
-        "\r",
-        "/**/",
-        "// x\n",
-        "# x\n",
-        "/* * / **/",
-    ];
-    const WORDS: &[&str] = &[
-        "a",
-        "body",
-        "headers",
-        "'q'",
-        "\"d\"",
-        "\"\"",
-        "''",
-        "1",
-        "-1.5e3",
-        "007",
-        "true",
-        "False",
-        "x'y",
-        "k\"l",
-        "\"\\u0041\\t\"",
-        "'\\''",
-        "\"\\ud83d\\ude00\"",
-        "nul",
-        "nulll",
-        "a.b-c",
-        "\"/* no */\"",
-        "'#'",
-    ];
-    const ANY: &[&str] = &[
-        "[", "]", "{", "}", ",", ";", ":", "=", "=>", "/", "\\", "\"", "'", "#", "*", "{}", "[]",
-    ];
-    fn one<'a>(rng: &mut StdRng, all: &[&'a str]) -> &'a str {
-        all[rng.random_range(0..all.len())]
-    }
-    fn value(rng: &mut StdRng, depth: u32) -> String {
-        match rng.random_range(0..if depth > 3 { 6 } else { 8 }) {
-            6 => list(rng, "{", "}", |rng| member(rng, depth + 1)),
-            7 => list(rng, "[", "]", |rng| value(rng, depth + 1)),
-            _ => one(rng, WORDS).to_owned(),
-        }
-    }
-    fn member(rng: &mut StdRng, depth: u32) -> String {
-        let name = one(rng, WORDS);
-        let (before, after) = (one(rng, BLANKS), one(rng, BLANKS));
-        let colon = one(rng, &[":", ":", ":", "=", "=>"]);
-        format!("{name}{before}{colon}{after}{}", value(rng, depth))
-    }
-    fn list(
-        rng: &mut StdRng,
-        open: &str,
-        close: &str,
-        mut item: impl FnMut(&mut StdRng) -> String,
-    ) -> String {
-        let mut text = open.to_owned();
-        for n in 0..rng.random_range(0..4) {
-            if n > 0 {
-                text += one(rng, &[",", ",", ",", ";"]);
-            }
-            text += one(rng, BLANKS);
-            text += &item(rng);
-            text += one(rng, BLANKS);
-        }
-        text + close
-    }
-    fn event(rng: &mut StdRng) -> String {
-        list(rng, "{", "}", |rng| match rng.random_range(0..3) {
-            0 => format!("body:{}", one(rng, WORDS)),
-            1 => {
-                let mut n = 0;
-                let header = |rng: &mut StdRng| {
-                    n += 1;
-                    format!("h{n}:{}", one(rng, WORDS))
-                };
-                format!("headers:{}", list(rng, "{", "}", header))
-            }
-            _ => member(rng, 0),
-        })
-    }
-    let mut text = list(rng, "[", "]", event);
-    // Every other one is damaged.
-    for _ in 0..[0, 0, 1, 2][rng.random_range(0..4)] {
-        let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-        let at = places[rng.random_range(0..places.len())];
-        if rng.random() {
-            text.insert_str(at, one(rng, ANY));
-        } else {
-            text.remove(at);
-        }
-    }
-    text
-}
-
 #[test]
 fn thousands_of_strange_texts_mean_the_same_to_both() {
     let Some(mut both) = Both::start("") else { return };
     let mut rng = StdRng::seed_from_u64(SEED);
     let (mut taken, mut refused, mut wrong) = (0, 0, Vec::new());
     for _ in 0..TEXTS {
-        let text = random(&mut rng);
+        let text = strange_json::text(&mut rng);
         let (flume, ours) = both.statuses(&post_request("/", JSON, &text));
         match (flume, ours) {
             (200, 200) => taken += 1,

@@ -13,7 +13,7 @@
 //!
 //! Refused, with the byte where it went wrong and what would have been accepted there: everything else, among it what
 //! Flume answers with an internal error (no text at all, `null`, `[null]`, text after the array) and, as in Flume, a
-//! header that is there twice. Limits: those of [`EventLimits`], and values that are ignored nest at most
+//! header that is there twice (in headers that a later member does not replace). Limits: those of [`EventLimits`], and values that are ignored nest at most
 //! [`NESTING_MAX`] deep. Unlike Gson, half a surrogate pair becomes U+FFFD.
 //!
 //! Source: `flume/sources.md` 5.16, `flume/wire.md` 6.1, Gson 2.9.1 `JsonReader`.
