@@ -8,12 +8,9 @@
 //! | `flume.rs`         | the peer: Flume 1.11 and 1.9 by their Maven coordinates, one JVM each             |
 //! | `hop.rs`           | one hop over Avro with Flume at one end                                           |
 //! | `flume_http.rs`    | our http source beside Flume's: the same answers, the same events, for strange JSON too |
-<<<<<<< HEAD
 //! | `container.rs`     | Avro files, read by hand                                                          |
-=======
 //! | `flume.rs`         | the peer: Flume 1.11 by its Maven coordinates, one JVM each                       |
 //! | `strange_json.rs`  | random texts of lenient JSON                                                      |
->>>>>>> http
 //! | `events.rs`        | the events that are sent, and what a file_roll sink of either side made of them   |
 //!
 //! A peer that cannot be had is a loud skip, and with `MILLRACE_PEERS=required` a failure (`tests::peer`). Each test has
@@ -27,8 +24,5 @@ mod flume_avro;
 mod flume_clients;
 mod flume_files;
 mod flume_http;
-<<<<<<< HEAD
 mod hop;
-=======
 mod strange_json;
->>>>>>> http
