@@ -9,7 +9,6 @@
 //! | `hop.rs`           | one hop over Avro with Flume at one end                                           |
 //! | `flume_http.rs`    | our http source beside Flume's: the same answers, the same events, for strange JSON too |
 //! | `container.rs`     | Avro files, read by hand                                                          |
-//! | `flume.rs`         | the peer: Flume 1.11 by its Maven coordinates, one JVM each                       |
 //! | `strange_json.rs`  | random texts of lenient JSON                                                      |
 //! | `events.rs`        | the events that are sent, and what a file_roll sink of either side made of them   |
 //!
