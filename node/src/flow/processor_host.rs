@@ -71,6 +71,7 @@ impl ProcessorRecipe {
 async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> Result<(), RunError> {
     let common = &ctx.common;
     let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_CAP, common.seed);
+    let mut told = String::new();
     while !common.shutdown.is_requested() {
         common.faults.point(Stage::ProcessorRound, &common.name);
         let round = tokio::select! {
@@ -88,8 +89,10 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
             Kind::RetryAfter(after) => backoff.fail().max(after),
             Kind::RejectEvents => backoff.fail().max(BACKOFF_CAP),
         };
-        // The first failure of a row is news; the others say how long it lasts.
-        if backoff.failures() == 1 {
+        // The first failure of a row is news, and so is another reason; the others say how long it lasts.
+        let reason = error.to_string();
+        if backoff.failures() == 1 || reason != told {
+            told = reason;
             tracing::warn!(processor = %common.name, %error, "Unable to deliver event; it stays queued");
         } else {
             tracing::debug!(processor = %common.name, %error, attempt = backoff.failures(), "still unable to deliver");
@@ -97,4 +100,38 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
         common.shutdown.sleep(wait).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::contract::{Log, common};
+    use crate::component::processor::{Processor, Round};
+
+    /// Fails for these reasons, one a round, and then asks to stop.
+    struct Failing(Vec<&'static str>);
+
+    impl Processor for Failing {
+        async fn process(&mut self, ctx: &ProcessorContext) -> Result<Round, RunError> {
+            if self.0.is_empty() {
+                ctx.common.shutdown.request();
+                return Ok(Round::Empty);
+            }
+            Err(RunError::retry(self.0.remove(0)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_failure_of_a_row_is_told_and_every_other_reason() {
+        let log = Log::capture();
+        let ctx = ProcessorContext {
+            common: common("g1"),
+            sinks: Vec::new(),
+        };
+        let reasons = vec!["refused", "refused", "not trusted", "not trusted", "refused"];
+        rounds(Box::new(Failing(reasons)), ctx).await.unwrap();
+        let text = log.text();
+        let told: Vec<&str> = text.lines().filter_map(|line| line.split("error=").nth(1)).collect();
+        assert_eq!(told, ["refused", "not trusted", "refused"]);
+    }
 }
