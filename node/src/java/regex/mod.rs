@@ -176,10 +176,7 @@ impl Regex {
         }
         let mut out = String::with_capacity(text.len() + 16);
         let mut copied = 0;
-        loop {
-            let Some(found) = groups.first().cloned().flatten() else {
-                break;
-            };
+        while let Some(found) = groups.first().cloned().flatten() {
             out.push_str(&text[copied..found.start]);
             replacement.write(text, &groups, &mut out);
             copied = found.end;
