@@ -3,4 +3,6 @@
 pub mod backoff;
 pub mod group;
 pub mod intensity;
+pub mod journal;
+pub mod sim;
 pub mod time;

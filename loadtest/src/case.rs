@@ -17,6 +17,17 @@ pub const PORT_TARGET: &str = "PORT";
 /// Name of the placeholder for the verifying sink end.
 pub const PORT_COLLECT: &str = "PORT_COLLECT";
 
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// Calls of Avro RPC, each answered.
+    Avro,
+    /// Syslog over TCP, without an answer.
+    Syslog,
+    /// Files that grow and are rotated away.
+    Tail,
+}
+
 /// What `load.properties` says.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -26,9 +37,11 @@ pub struct Case {
     pub about: String,
     /// Agents in the direction of the flow; started last first.
     pub agents: Vec<String>,
+    /// Who sends.
+    pub driver: Driver,
     /// Connections of the driver.
     pub connections: usize,
-    /// Calls of the driver.
+    /// Calls of the driver; for syslog the batch is messages of a write, and the body a whole message.
     pub shape: CallShape,
     /// Seconds before figures are taken.
     pub warm_up: Duration,
@@ -36,6 +49,10 @@ pub struct Case {
     pub measure: Duration,
     /// Whether everything ends in the verifying sink end.
     pub collect: bool,
+    /// Whether everything ends in files of the folder `files`, where the driver looks for it (syslog).
+    pub files: bool,
+    /// Lines after which a file is rotated away, 0 for never (tail).
+    pub lines_per_file: u64,
     /// Configuration with placeholders.
     pub node_properties: String,
 }
@@ -68,7 +85,7 @@ impl Case {
         .with_context(|| folder.join("load.properties").display().to_string())
     }
 
-    fn parse(name: String, about: String, load: &str, node_properties: String) -> Result<Self> {
+    pub(crate) fn parse(name: String, about: String, load: &str, node_properties: String) -> Result<Self> {
         let mut keys = properties(load)?;
         let seconds = |keys: &mut _, key, default| value(keys, key, default).map(Duration::from_secs_f64);
         let case = Self {
@@ -78,6 +95,12 @@ impl Case {
                 .split(',')
                 .map(|a| a.trim().to_owned())
                 .collect(),
+            driver: match value(&mut keys, "driver", "avro".to_owned())?.as_str() {
+                "avro" => Driver::Avro,
+                "syslog" => Driver::Syslog,
+                "tail" => Driver::Tail,
+                other => bail!("driver: expected avro, syslog or tail, found {other:?}"),
+            },
             connections: value(&mut keys, "connections", 4)?,
             shape: CallShape {
                 batch: value(&mut keys, "batch", 1000)?,
@@ -92,14 +115,32 @@ impl Case {
             warm_up: seconds(&mut keys, "warm-up", 2.0)?,
             measure: seconds(&mut keys, "seconds", 10.0)?,
             collect: value(&mut keys, "collect", false)?,
+            files: value(&mut keys, "files", false)?,
+            lines_per_file: value(&mut keys, "lines-per-file", 0)?,
             node_properties,
         };
         if let Some(key) = keys.keys().next() {
             bail!("{key}: no such key");
         }
         ensure!(
-            case.placeholders().contains(&PORT_TARGET.to_owned()),
+            case.driver == Driver::Tail || case.placeholders().contains(&PORT_TARGET.to_owned()),
             "node.properties: no ${{PORT}} in it"
+        );
+        ensure!(
+            case.driver == Driver::Tail || case.lines_per_file == 0,
+            "lines-per-file: only with driver = tail"
+        );
+        ensure!(
+            case.driver != Driver::Tail || (case.collect && case.agents.len() == 1),
+            "driver = tail: expected one agent and collect = true"
+        );
+        ensure!(
+            case.driver == Driver::Syslog || !case.files,
+            "files: only with driver = syslog"
+        );
+        ensure!(
+            case.driver != Driver::Syslog || !case.collect,
+            "collect: not with driver = syslog"
         );
         ensure!(
             case.collect == case.placeholders().contains(&PORT_COLLECT.to_owned()),
@@ -184,6 +225,11 @@ mod tests {
         assert!(parse("bacth=7", "${PORT}").is_err());
         assert!(parse("batch=many", "${PORT}").is_err());
         assert!(parse("collect=true", "${PORT}").is_err());
+        assert!(parse("files=true", "${PORT}").is_err());
+        assert!(parse("driver=pigeon", "${PORT}").is_err());
+        assert!(parse("driver=tail", "${PORT}").is_err());
+        assert!(parse("lines-per-file=5", "${PORT}").is_err());
+        assert!(parse("driver=syslog\ncollect=true", "${PORT} ${PORT_COLLECT}").is_err());
     }
 
     #[test]
@@ -210,7 +256,7 @@ mod tests {
             assert!(!case.about.is_empty(), "{}", case.name);
             for agent in &case.agents {
                 assert!(
-                    case.placeholders().contains(&case.port_of_agent(agent)),
+                    case.driver == Driver::Tail || case.placeholders().contains(&case.port_of_agent(agent)),
                     "{}: {agent}",
                     case.name
                 );
@@ -222,6 +268,6 @@ mod tests {
             }
             count += 1;
         }
-        assert!(count >= 7);
+        assert!(count >= 10);
     }
 }

@@ -18,6 +18,8 @@ mod report;
 mod run;
 mod serve;
 mod subject;
+mod syslog;
+mod tail;
 mod usage;
 mod wire;
 

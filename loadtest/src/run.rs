@@ -1,6 +1,6 @@
 //! Runs cases: references first, while nothing else runs; then start, warm up, measure, drain, judge, stop.
 
-use crate::case::{Case, PORT_COLLECT, PORT_TARGET};
+use crate::case::{Case, Driver, PORT_COLLECT, PORT_TARGET};
 use crate::drive::{self, Moment, Plan, drive};
 use crate::raw;
 use crate::report::{Reference, Report, SubjectFigures};
@@ -63,6 +63,11 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
         "no binary at {}; build it or give --node",
         settings.node.display()
     );
+    match case.driver {
+        Driver::Avro => {}
+        Driver::Syslog => return crate::syslog::run(case, settings),
+        Driver::Tail => return crate::tail::run(case, settings),
+    }
     let mut plan = Plan {
         target: loopback(0),
         connections: case.connections,

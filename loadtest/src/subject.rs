@@ -3,7 +3,7 @@
 //! They log into files of a temporary folder, which is kept when something went wrong. Dropping a [`Subject`] kills what
 //! still runs, so that no failure leaves processes behind.
 
-use crate::case::Case;
+use crate::case::{Case, Driver};
 use crate::usage;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use std::collections::BTreeMap;
@@ -51,6 +51,9 @@ impl Subject {
     ) -> Result<(Self, Started)> {
         let folder = std::env::temp_dir().join(format!("loadtest-{}-{}", std::process::id(), case.name));
         std::fs::create_dir_all(&folder)?;
+        if case.files || case.driver == Driver::Tail {
+            std::fs::create_dir_all(folder.join(crate::syslog::FILES))?;
+        }
         let configuration = folder.join("node.properties");
         std::fs::write(&configuration, case.configuration(ports))?;
         let mut subject = Self {
@@ -103,6 +106,11 @@ impl Subject {
             "agent {name} does not listen on port {port}\n{}",
             self.log_end(&name)
         )
+    }
+
+    /// Where the agents run.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// CPU time of all agents so far.

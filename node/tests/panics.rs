@@ -1,9 +1,10 @@
 //! Any panic, in any actor and at any stage, loses nothing and repeats nothing that was committed.
 //!
-//! A node runs under load; at random fault points of every kind a panic is thrown, 300 times. A source numbers
-//! its batches and counts a number as delivered only after `put` has returned `Ok`; every attempt has an id of its
-//! own. A sink notes every event whose lease it could commit. In the end each delivered number must be there once
-//! by the attempt that was acknowledged, and no attempt may be there twice.
+//! A node runs under load, its sinks alone, in a failover group and in a load_balance group; at random fault points
+//! of every kind a panic is thrown, 300 times. A source numbers its batches and counts a number as delivered only
+//! after `put` has returned `Ok`; every attempt has an id of its own. A sink notes every event whose lease it could
+//! commit. In the end each delivered number must be there once by the attempt that was acknowledged, and no attempt
+//! may be there twice.
 //!
 //! The node's clock runs ahead by a minute at every panic, so that restart intensity (5 in 60 s), which has tests
 //! of its own, does not park what crashes on purpose. Replay: `MILLRACE_SEED=<seed> cargo test -p node --test panics`.
@@ -199,7 +200,7 @@ struct Load {
 fn start(seed: u64, saboteur: &Arc<Saboteur>, clock: FastClock) -> Load {
     let (produced, committed) = (Arc::new(Mutex::new(Produced::default())), Committed::default());
     let (source_state, sink_state, hook) = (produced.clone(), committed.clone(), saboteur.clone());
-    let node = Node::builder()
+    let mut builder = Node::builder()
         .agent("a1")
         .seed(seed)
         .clock(Arc::new(clock))
@@ -221,13 +222,22 @@ fn start(seed: u64, saboteur: &Arc<Saboteur>, clock: FastClock) -> Load {
         .property("a1.channels", "c1")
         .property("a1.channels.c1.type", "memory")
         .property("a1.channels.c1.keep-alive", "1")
-        .property("a1.sinks", "k1 k2")
-        .property("a1.sinks.k1.type", "com.acme.Noting")
-        .property("a1.sinks.k1.channel", "c1")
-        .property("a1.sinks.k2.type", "com.acme.Noting")
-        .property("a1.sinks.k2.channel", "c1")
-        .start()
-        .unwrap();
+        .property("a1.sinks", "k1 k2 k3 k4 k5")
+        .property("a1.sinkgroups", "g1 g2")
+        .property("a1.sinkgroups.g1.sinks", "k2 k3")
+        .property("a1.sinkgroups.g1.processor.type", "failover")
+        .property("a1.sinkgroups.g1.processor.priority.k2", "10")
+        .property("a1.sinkgroups.g1.processor.priority.k3", "5")
+        .property("a1.sinkgroups.g2.sinks", "k4 k5")
+        .property("a1.sinkgroups.g2.processor.type", "load_balance")
+        .property("a1.sinkgroups.g2.processor.backoff", "true");
+    for sink in 1..=5 {
+        let key = |property: &str| format!("a1.sinks.k{sink}.{property}");
+        builder = builder
+            .property(key("type"), "com.acme.Noting")
+            .property(key("channel"), "c1");
+    }
+    let node = builder.start().unwrap();
     Load {
         node,
         produced,

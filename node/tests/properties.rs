@@ -11,12 +11,12 @@
 //! - **A malformed `\u`.** Java gives up the file there, we lose the one definition: what Java has read must be
 //!   exactly what we have read before one of our `bad-escape` errors.
 
+mod java;
+
 use node::config::properties;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 const RANDOM_TEXTS: usize = 500;
 const SEED: u64 = 0x1ace;
@@ -170,7 +170,9 @@ fn files_are_read_as_java_reads_them() {
     assert!(TRICKY.len() >= 60);
     let cases = cases();
     let input: String = cases.iter().map(|text| hex(text) + "\n").collect();
-    let Some(answers) = java(&input) else { return };
+    let Some(answers) = java::ask("Properties.java", &[], &input) else {
+        return;
+    };
     let answers: Vec<&str> = answers.lines().collect();
     assert_eq!(answers.len(), cases.len());
     let differing: Vec<String> = cases
@@ -227,40 +229,4 @@ fn text_of(hex: &str) -> String {
     };
     let units: Vec<u16> = (0..hex.len()).step_by(4).map(unit).collect();
     String::from_utf16(&units).expect("Properties.java leaves halves out")
-}
-
-/// What `Properties.java` answers; none if there is no JDK.
-fn java(input: &str) -> Option<String> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/Properties.java");
-    let run = |input: &str| -> std::io::Result<Output> {
-        let mut child = Command::new("java")
-            .arg(&program)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut stdin = child.stdin.take().expect("it is piped");
-        let input = input.to_owned();
-        // Beside reading, so that neither side waits for the other.
-        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-        let output = child.wait_with_output()?;
-        // A java without a compiler ends before it reads.
-        let _ = writer.join();
-        Ok(output)
-    };
-    match run(input) {
-        Ok(output) if output.status.success() => {
-            Some(String::from_utf8(output.stdout).expect("Properties.java writes ASCII"))
-        }
-        Ok(output) => missing(&String::from_utf8_lossy(&output.stderr)),
-        Err(error) => missing(&error.to_string()),
-    }
-}
-
-fn missing<T>(reason: &str) -> Option<T> {
-    let required = std::env::var("MILLRACE_PEERS").is_ok_and(|value| value == "required");
-    assert!(!required, "java is missing and MILLRACE_PEERS=required: {reason}");
-    // Not `eprintln!`: the test harness keeps that back as long as a test passes.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: java is missing: {reason}");
-    None
 }

@@ -162,7 +162,7 @@ fn answer(pattern: &str, text: &str, replacement: &str) -> String {
     let whole = regex.whole_captures(text);
     assert_eq!(whole.is_some(), regex.matches(text), "{pattern:?} on {text:?}");
     let replaced = match Replacement::new(replacement, &regex) {
-        Ok(replacement) => match regex.replace_with(text, &replacement) {
+        Ok(replacement) => match regex.replace_with(text, &replacement, usize::MAX) {
             Ok(replaced) => written(&replaced),
             Err(error) => return error.to_string(),
         },

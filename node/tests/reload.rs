@@ -36,13 +36,21 @@ struct Part {
     channels: Vec<String>,
 }
 
-/// A configuration: channels with their capacity, sources, sinks, and whether a group holds `k1`.
+/// A sink group: its processor, its sinks, and what is set for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    processor: &'static str,
+    sinks: Vec<String>,
+    setting: u32,
+}
+
+/// A configuration: channels with their capacity, sources, sinks, and a group of some of them, or none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Config {
     channels: BTreeMap<String, u32>,
     sources: BTreeMap<String, Part>,
     sinks: BTreeMap<String, Part>,
-    group: bool,
+    group: Option<Group>,
 }
 
 impl Config {
@@ -86,9 +94,25 @@ impl Config {
                 config.sinks.insert(format!("k{n}"), part);
             }
         }
-        config.group = rng.random_range(0..2) == 0;
+        config.group = config.random_group(rng);
         config.forget_unused();
         config
+    }
+
+    fn random_group(&self, rng: &mut SmallRng) -> Option<Group> {
+        let chosen = |rng: &mut SmallRng| rng.random_range(0..3) > 0;
+        let sinks: Vec<String> = self.sinks.keys().filter(|_| chosen(rng)).cloned().collect();
+        let processor = match (sinks.len(), rng.random_range(0..3)) {
+            (0, _) | (_, 0) => return None,
+            (1, _) => "default",
+            (_, 1) => "failover",
+            _ => "load_balance",
+        };
+        Some(Group {
+            processor,
+            sinks,
+            setting: rng.random_range(1..4),
+        })
     }
 
     /// Another configuration, or this one with a few edits: small changes are the usual ones.
@@ -99,9 +123,9 @@ impl Config {
         }
         let mut next = self.clone();
         match rng.random_range(0..5) {
-            0 => next.group = !next.group,
+            0 => next.group = next.random_group(rng),
             1 => next.sources = other.sources,
-            2 => next.sinks = other.sinks,
+            2 => (next.sinks, next.group) = (other.sinks, other.group),
             3 => next
                 .channels
                 .values_mut()
@@ -146,20 +170,30 @@ impl Config {
             set(format!("sinks.{name}.setting"), part.setting.to_string());
             set(format!("sinks.{name}.channel"), part.channels.join(" "));
         }
-        if self.group {
+        if let Some(group) = &self.group {
             set("sinkgroups".into(), "g1".into());
-            set("sinkgroups.g1.sinks".into(), "k1".into());
-            set("sinkgroups.g1.processor.type".into(), "default".into());
+            set("sinkgroups.g1.sinks".into(), group.sinks.join(" "));
+            set("sinkgroups.g1.processor.type".into(), group.processor.into());
+            let key = match group.processor {
+                "failover" => "maxpenalty",
+                "load_balance" => "selector.maxTimeOut",
+                _ => return all,
+            };
+            let setting = (group.setting * 1_000).to_string();
+            set(format!("sinkgroups.g1.processor.{key}"), setting);
         }
         all
     }
 
     fn processor_of(&self, sink: &str) -> String {
-        if self.group && sink == "k1" {
-            "g1".to_owned()
-        } else {
-            sink.to_owned()
-        }
+        let grouped = self.group_of(sink).is_some();
+        if grouped { "g1".to_owned() } else { sink.to_owned() }
+    }
+
+    fn group_of(&self, sink: &str) -> Option<&Group> {
+        self.group
+            .as_ref()
+            .filter(|group| group.sinks.iter().any(|s| s == sink))
     }
 
     fn children(&self) -> BTreeSet<String> {
@@ -191,7 +225,13 @@ fn expected_starts(old: &Config, new: &Config) -> BTreeSet<String> {
         if before != Some(part) || !held(part) {
             starts.insert(format!("sink {name}"));
         }
-        let same_holder = old.processor_of(name) == new.processor_of(name);
+        let same_holder = match (old.group_of(name), new.group_of(name)) {
+            (Some(was), Some(is)) => {
+                let set = |group: &Group| (group.processor != "default").then_some(group.setting);
+                was.processor == is.processor && was.sinks == is.sinks && set(was) == set(is)
+            }
+            (was, is) => was.is_none() && is.is_none(),
+        };
         let same_sink =
             before.is_some_and(|b| b.kind == part.kind && b.channels == part.channels) && held(part);
         if !same_holder || !same_sink {

@@ -4,5 +4,6 @@ pub mod avro;
 pub mod cursor;
 pub mod event;
 pub mod java;
+pub mod journal;
 pub mod json;
 pub mod syslog;

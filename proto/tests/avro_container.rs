@@ -28,7 +28,7 @@ fn read(file: &[u8]) -> (Header, Vec<Vec<Bytes>>) {
     while let Some(block) = reader.next(&mut buf).unwrap() {
         let mut objects = Objects::new(reader.header().unwrap(), block).unwrap();
         let mut all = Vec::new();
-        while let Some(range) = objects.next().unwrap() {
+        while let Some(range) = objects.next_object().unwrap() {
             all.push(objects.block().data.slice(range));
         }
         blocks.push(all);

@@ -8,6 +8,7 @@ use std::thread;
 
 use tests::avro::Connection;
 use tests::folder::Folder;
+use tests::ledger::Ledger;
 use tests::port;
 use tests::process::{Node, Stream};
 use tests::wait::LIVENESS;
@@ -136,7 +137,10 @@ fn files_of_a_folder_are_sent_and_renamed_and_found_to_be_done_the_next_time() {
         names.sort_unstable();
         names
     };
-    assert_eq!(names(&spool), [".hidden", "a.COMPLETED", "b.COMPLETED"]);
+    assert_eq!(
+        names(&spool),
+        [".flumespool", ".hidden", "a.COMPLETED", "b.COMPLETED"]
+    );
 
     assert_ends(client(port, &["--dirname", &spool]), 0, "0 events");
     folder.write("spool/c", "601\n");
@@ -146,6 +150,27 @@ fn files_of_a_folder_are_sent_and_renamed_and_found_to_be_done_the_next_time() {
         "stored: 1 event, 3 bytes, in 1 batch, of 1 file",
     );
     assert_numbered(&node.wait_for_events(601), "", 601);
+}
+
+#[test]
+fn a_file_of_a_folder_is_taken_up_where_a_full_channel_ended_the_last_command() {
+    let folder = Folder::new("avro-client-resume");
+    let small = "a1.channels.c1.capacity = 300\na1.channels.c1.keep-alive = 0\n";
+    let (mut node, port) = server(&folder, small);
+    let spool = folder.make("spool").display().to_string();
+    folder.write("spool/a", &numbered("", 1..=1000));
+    let refused = client(port, &["--dirname", &spool, "--retry", "0"]);
+    assert_ends(refused, 75, "stored: 300 events");
+    assert_eq!(node.stop(), 75, "events are left in a memory channel");
+
+    let (node, port) = server(&folder, LOGGER);
+    assert_ends(client(port, &["--dirname", &spool]), 0, "stored: 700 events");
+    let mut ledger = Ledger::new();
+    ledger.sent("r1", 301..=1000);
+    for event in node.wait_for_events(700) {
+        ledger.saw_text("r1", "", &event.text());
+    }
+    ledger.assert_once_and_in_order();
 }
 
 #[test]

@@ -3,28 +3,53 @@
 //! | file                    | what is shown                                                                |
 //! |-------------------------|------------------------------------------------------------------------------|
 //! | `tail_to_logger.rs`     | a growing file, line by line, into the log                                   |
+//! | `taildir.rs`            | rotation at full speed, a killed node, positions                             |
 //! | `two_agents.rs`         | from one node to the next, which may come later                              |
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
 //! | `http.rs`               | JSON and blobs over HTTP, hop by hop, hostile clients                        |
+//! | `netcat.rs`             | answers to lines, full channels, datagrams                                   |
+//! | `syslog.rs`             | `logger`, back-pressure, busy ports, what was sent before a stop             |
+//! | `avro_tls.rs`           | two nodes with compression, TLS and both; peers that are not trusted         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
+//! | `interceptors.rs`       | events edited, dropped and routed on their way                               |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
+//! | `spooldir.rs`           | files of a directory into files, over restarts and kills                     |
+//! | `spool_directory.rs`    | whole files, read once, with their names                                     |
+//! | `http_flows.rs`         | HTTP: filter, replicating, multiplexing, two agents into one                 |
+//! | `failover.rs`           | the standby takes over and gives back, under kills                           |
+//! | `load_balance.rs`       | sinks in turn and at random                                                  |
+//! | `tiers.rs`              | three tiers, with a fan-out at the first                                     |
 //! | `published_examples.rs` | the folders of `examples/`, started as their READMEs say                     |
+//!
+//! The published cases of Flume's users start the folders of `examples/` (`example.rs`).
 //!
 //! Every test has its own ports and its own folder, so all of them run at once. Events carry their number, and the
 //! ledger of the harness says what became of each.
 
 mod avro_client;
 mod avro_source;
+mod avro_tls;
+mod example;
+mod failover;
 mod http;
+mod http_flows;
 mod inspect;
+mod interceptors;
 mod lifecycle;
+mod load_balance;
+mod netcat;
 mod published_examples;
 mod reload;
+mod spool_directory;
+mod spooldir;
+mod syslog;
 mod tail_to_logger;
+mod taildir;
 mod three_agents;
+mod tiers;
 mod two_agents;
 
 use tests::ledger::Ledger;

@@ -4,62 +4,38 @@
 //! its `node.properties` as it is published and replaces what only one process of a machine can have.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use tests::binary;
-use tests::folder::Folder;
 use tests::ledger::Ledger;
-use tests::port;
-use tests::process::Node;
 use tests::wait::{self, LIVENESS};
 
+use crate::example::{Example, examples, read};
 use crate::three_agents::lines_in;
 
-/// Folders that a test below starts.
-const STARTED: &[&str] = &["tail_to_logger", "two_agents", "three_agents"];
+/// Folders that a test starts.
+pub const STARTED: &[&str] = &[
+    // Below.
+    "tail_to_logger",
+    "two_agents",
+    "three_agents",
+    // failover.rs
+    "failover",
+    "failover_tail",
+    "failover_two_channels",
+    // http_flows.rs
+    "consolidation",
+    "http_filter",
+    "http_multiplexing",
+    "http_replicating",
+    // load_balance.rs
+    "load_balance",
+    // spool_directory.rs
+    "spool_to_files",
+    // tiers.rs
+    "three_tiers",
+];
 
 /// Folders that no test starts, with the reason.
 const NOT_STARTED: &[(&str, &str)] = &[];
-
-/// Where published examples keep their files.
-const FILES: &str = "/tmp/millrace";
-
-/// An example as it is published, in a folder of the test's own.
-struct Example {
-    text: String,
-    folder: Folder,
-}
-
-impl Example {
-    #[track_caller]
-    fn read(name: &str) -> Self {
-        assert!(STARTED.contains(&name), "{name}: add it to STARTED");
-        let folder = Folder::new(name);
-        let text = read(&examples().join(name).join("node.properties"));
-        let text = text.replace(FILES, &folder.path().display().to_string());
-        Self { text, folder }
-    }
-
-    /// Puts a free port in place of a published one.
-    #[track_caller]
-    fn with_free_port(mut self, published: u16) -> Self {
-        let (before, after) = (
-            format!(".port = {published}\n"),
-            format!(".port = {}\n", port::free()),
-        );
-        assert!(
-            self.text.contains(&before),
-            "the example does not use port {published}"
-        );
-        self.text = self.text.replace(&before, &after);
-        self
-    }
-
-    fn start(&self, agent: &str) -> Node {
-        let file = self.folder.write("node.properties", &self.text);
-        Node::agent(agent, file).start()
-    }
-}
 
 #[test]
 fn every_published_example_is_started_or_says_why_not() {
@@ -143,14 +119,6 @@ fn published() -> Vec<String> {
     published
         .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
         .collect()
-}
-
-fn examples() -> PathBuf {
-    binary::workspace().join("examples")
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The agents of a file: `a1` of `a1.sources = r1`.

@@ -91,8 +91,14 @@ pub fn lines_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        // Hidden: the sink's note about a file that it has just opened.
+        .filter(|path| {
+            !path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+        })
         .collect();
-    // `<milliseconds>-<n>`: by number, as 10 comes after 9.
+    // `<milliseconds>-<n>`: by numbers, as 10 comes after 9; a sink that is built anew counts from 1 again.
     files.sort_by_key(|file| number_of(file));
     let texts = files
         .iter()
@@ -105,7 +111,7 @@ pub fn lines_in(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-fn number_of(file: &Path) -> Option<u64> {
-    let name = file.file_name()?.to_str()?;
-    name.rsplit_once('-')?.1.parse().ok()
+fn number_of(file: &Path) -> Option<(u64, u64)> {
+    let (time, number) = file.file_name()?.to_str()?.rsplit_once('-')?;
+    Some((time.parse().ok()?, number.parse().ok()?))
 }

@@ -1,7 +1,7 @@
 //! The peer Flume: JVMs that run its classes, started by `peers/flume/flume-ng`.
 //!
 //! That script has Flume's command line; it fetches what `peers/flume/pom.xml` names, once per target folder, into
-//! `<target>/peers/flume`. At most two JVMs run at once on a machine: further ones wait for a slot.
+//! `<target>/peers`. At most two JVMs run at once on a machine: further ones wait for a slot.
 
 use std::env;
 use std::ffi::OsString;
@@ -26,18 +26,30 @@ const SLOT_WAIT: Duration = Duration::from_secs(540);
 /// Quick to start, which is most of what these JVMs do.
 const JAVA_OPTS: &str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto -Xmx192m";
 
+/// Of all stores.
+pub const PASSWORD: &str = "changeit";
+
 /// How an orderly stop by SIGTERM looks from outside.
 pub const STOPPED: i32 = 128 + 15;
 
 /// Lines of a failed fetch that are told.
 const SHOWN_LINES: usize = 20;
 
-/// Whether all is there, or why not.
-static FETCHED: OnceLock<Result<(), String>> = OnceLock::new();
+/// The releases of Flume that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// The last one before Netty 4: with compression and TLS together, TLS is outside.
+    V1_9,
+    /// The last one.
+    V1_11,
+}
+
+/// Whether all of a version is there, or why not.
+static FETCHED: [OnceLock<Result<(), String>>; 2] = [OnceLock::new(), OnceLock::new()];
 
 /// Flume, ready to be started.
-#[derive(Debug)]
-pub struct Flume(());
+#[derive(Debug, Clone, Copy)]
+pub struct Flume(Version);
 
 /// A JVM that runs a class of it.
 #[derive(Debug)]
@@ -53,14 +65,20 @@ impl Flume {
     /// # Panics
     /// When there is none, and peers are required.
     #[track_caller]
-    pub fn find() -> Option<Self> {
-        match FETCHED.get_or_init(fetch) {
-            Ok(()) => Some(Self(())),
+    pub fn find(version: Version) -> Option<Self> {
+        match FETCHED[version as usize].get_or_init(|| fetch(version)) {
+            Ok(()) => Some(Self(version)),
             Err(reason) => {
                 peer::missing("Flume", reason);
                 None
             }
         }
+    }
+
+    /// The path of a key or trust store: `server.jks`, `trust.p12` and so on, with the password [`PASSWORD`].
+    pub fn store(&self, name: &str) -> String {
+        let folder = peers_folder().join(format!("flume-{}", self.0.number()));
+        folder.join("stores").join(name).display().to_string()
     }
 
     /// Runs an agent and waits until its source or sink of that name has started.
@@ -86,11 +104,8 @@ impl Flume {
     #[track_caller]
     pub fn run(&self, words: &[&str]) -> Running {
         let slot = slot();
-        let mut line: Vec<OsString> = vec![
-            format!("JAVA_OPTS={JAVA_OPTS}").into(),
-            variable(),
-            script().into(),
-        ];
+        let mut line = self.0.environment();
+        line.extend([format!("JAVA_OPTS={JAVA_OPTS}").into(), script().into()]);
         line.extend(words.iter().map(OsString::from));
         Running {
             process: Node::spawn("Flume", "/usr/bin/env".as_ref(), &line),
@@ -99,18 +114,33 @@ impl Flume {
     }
 }
 
-fn script() -> PathBuf {
-    workspace().join("tests/interop/peers/flume/flume-ng")
+impl Version {
+    fn number(self) -> &'static str {
+        match self {
+            Self::V1_9 => "1.9.0",
+            Self::V1_11 => "1.11.0",
+        }
+    }
+
+    /// Tells the script which, and where fetched things are.
+    fn environment(self) -> Vec<OsString> {
+        let mut peers = OsString::from("PEERS=");
+        peers.push(peers_folder());
+        vec![peers, format!("FLUME_VERSION={}", self.number()).into()]
+    }
 }
 
-/// Tells the script where the fetched things are: `target` of `target/debug/deps/interop-0123456789abcdef`.
-fn variable() -> OsString {
+/// Below `target` of `target/debug/deps/interop-0123456789abcdef`.
+fn peers_folder() -> PathBuf {
     let this = env::current_exe().expect("a process knows its executable");
     let target = this.ancestors().nth(3);
-    let target = target.expect("cargo puts tests three folders below the target folder");
-    let mut variable = OsString::from("FLUME_PEER=");
-    variable.push(target.join("peers/flume"));
-    variable
+    target
+        .expect("cargo puts tests three folders below the target folder")
+        .join("peers")
+}
+
+fn script() -> PathBuf {
+    workspace().join("tests/interop/peers/flume/flume-ng")
 }
 
 /// Waits for a slot; it is free again when the file is closed, however this process ends.
@@ -127,9 +157,9 @@ fn slot() -> File {
 }
 
 /// Fetches what is not there yet; the end of what was said if that fails.
-fn fetch() -> Result<(), String> {
+fn fetch(version: Version) -> Result<(), String> {
     let output = Command::new("/usr/bin/env")
-        .arg(variable())
+        .args(version.environment())
         .arg(script())
         .arg("fetch")
         .output()

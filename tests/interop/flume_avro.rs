@@ -1,158 +1,144 @@
-//! The hop between the generations: Flume 1.11 to us and we to Flume 1.11, over Avro, and what happens when either is
-//! away or full for a while.
+//! The hop between the generations: Flume to us and we to Flume over Avro, on every kind of wire, and what happens when
+//! either is away or full for a while.
 
-use tests::avro::{Client, Reply};
 use tests::folder::Folder;
 use tests::port;
 use tests::process::Node;
 use tests::wait::LIVENESS;
 
-use crate::events::{NUMBER, assert_rolled, assert_rolled_from, body, lines, numbered};
-use crate::flume::{Flume, STOPPED};
-
-const EVENTS: u64 = 3_000;
-
-/// avro source → memory → file_roll, understood by both sides in the same words.
-fn receiver(folder: &Folder, port: u16, source: &str) -> String {
-    let rolled = folder.make("rolled");
-    format!(
-        "a1.sources = r1
-a1.channels = c1
-a1.sinks = k1
-a1.sources.r1.type = avro
-a1.sources.r1.bind = 127.0.0.1
-a1.sources.r1.port = {port}
-a1.sources.r1.channels = c1
-{source}
-a1.channels.c1.type = memory
-a1.channels.c1.capacity = 10000
-a1.channels.c1.transactionCapacity = 1000
-a1.sinks.k1.type = file_roll
-a1.sinks.k1.channel = c1
-a1.sinks.k1.sink.directory = {}
-a1.sinks.k1.sink.rollInterval = 0
-a1.sinks.k1.sink.serializer = header_and_text
-",
-        rolled.display()
-    )
-}
-
-/// memory → avro sink; the source is the caller's.
-fn sender(port: u16, sink: &str) -> String {
-    format!(
-        "a1.channels = c1
-a1.sinks = k1
-a1.channels.c1.type = memory
-a1.channels.c1.capacity = 10000
-a1.channels.c1.transactionCapacity = 1000
-a1.sinks.k1.type = avro
-a1.sinks.k1.channel = c1
-a1.sinks.k1.hostname = 127.0.0.1
-a1.sinks.k1.port = {port}
-a1.sinks.k1.batch-size = 250
-{sink}
-"
-    )
-}
-
-/// What Flume adds to [`sender`]: it reads a file, and gives every line its number as a header.
-fn reader(folder: &Folder) -> String {
-    let input = folder.write("input", &lines(EVENTS));
-    format!(
-        "a1.sources = r1
-a1.sources.r1.type = exec
-a1.sources.r1.command = cat {}
-a1.sources.r1.channels = c1
-a1.sources.r1.batchSize = 100
-a1.sources.r1.interceptors = i1
-a1.sources.r1.interceptors.i1.type = regex_extractor
-a1.sources.r1.interceptors.i1.regex = ^(\\\\d+)
-a1.sources.r1.interceptors.i1.serializers = s1
-a1.sources.r1.interceptors.i1.serializers.s1.name = {NUMBER}
-",
-        input.display()
-    )
-}
-
-/// What we add to [`sender`]: events come in over Avro, see [`feed`].
-fn entry(port: u16) -> String {
-    format!(
-        "a1.sources = r1
-a1.sources.r1.type = avro
-a1.sources.r1.bind = 127.0.0.1
-a1.sources.r1.port = {port}
-a1.sources.r1.channels = c1
-"
-    )
-}
-
-/// Puts all events in.
-#[track_caller]
-fn feed(entry: u16) {
-    let mut client = Client::open_when_up(entry);
-    let numbers: Vec<u64> = (1..=EVENTS).collect();
-    for part in numbers.chunks(500) {
-        let texts: Vec<(String, String)> = part.iter().map(|n| (n.to_string(), body(*n))).collect();
-        let headers: Vec<[(&str, &str); 1]> = texts.iter().map(|(n, _)| [(NUMBER, n.as_str())]).collect();
-        let events: Vec<_> = headers
-            .iter()
-            .zip(&texts)
-            .map(|(headers, (_, body))| (&headers[..], body.as_bytes()))
-            .collect();
-        assert_eq!(client.append_batch(&events).expect("an answer"), Reply::Ok);
-    }
-}
-
-/// Flume sends to us, with these more properties on either side.
-#[track_caller]
-fn check_from_flume(sink: &str, source: &str) {
-    let Some(flume) = Flume::find() else { return };
-    let folder = Folder::new("from-flume");
-    let port = port::free();
-    let file = folder.write("node.properties", &receiver(&folder, port, source));
-    let mut node = Node::agent("a1", file).start();
-    let mut peer = flume.agent(&folder, "k1", &(sender(port, sink) + &reader(&folder)));
-    assert_rolled(&folder.path().join("rolled"), EVENTS, numbered);
-    assert_eq!(peer.process.stop(), STOPPED);
-    assert_eq!(node.stop(), 0);
-    assert_rolled(&folder.path().join("rolled"), EVENTS, numbered);
-}
-
-/// We send to Flume, with these more properties on either side.
-#[track_caller]
-fn check_to_flume(sink: &str, source: &str) {
-    let Some(flume) = Flume::find() else { return };
-    let folder = Folder::new("to-flume");
-    let (from, port) = (port::free(), port::free());
-    let mut peer = flume.agent(&folder, "r1", &receiver(&folder, port, source));
-    let file = folder.write("node.properties", &(sender(port, sink) + &entry(from)));
-    let mut node = Node::agent("a1", file).start();
-    feed(from);
-    assert_rolled(&folder.path().join("rolled"), EVENTS, numbered);
-    assert_eq!(node.stop(), 0);
-    assert_eq!(peer.process.stop(), STOPPED);
-    assert_rolled(&folder.path().join("rolled"), EVENTS, numbered);
-}
+use crate::events::{assert_rolled, assert_rolled_from, numbered};
+use crate::flume::{Flume, STOPPED, Version};
+use crate::hop::{EVENTS, Wire, check_from, check_to, entry, feed, reader, receiver, sender};
 
 #[test]
 fn flumes_sink_delivers_to_our_source() {
-    check_from_flume("", "");
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    check_from(flume, &Wire::default());
 }
 
 #[test]
 fn our_sink_delivers_to_flumes_source() {
-    check_to_flume("", "");
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    check_to(flume, &Wire::default());
+}
+
+#[test]
+fn older_flumes_sink_delivers_to_our_source() {
+    let Some(flume) = Flume::find(Version::V1_9) else {
+        return;
+    };
+    check_from(flume, &Wire::default());
+}
+
+#[test]
+fn our_sink_delivers_to_older_flumes_source() {
+    let Some(flume) = Flume::find(Version::V1_9) else {
+        return;
+    };
+    check_to(flume, &Wire::default());
+}
+
+#[test]
+fn flumes_sink_compresses_for_our_source() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    check_from(flume, &Wire::default().deflate("9"));
+}
+
+#[test]
+fn our_sink_compresses_for_flumes_source() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    check_to(flume, &Wire::default().deflate("6"));
+}
+
+#[test]
+fn flumes_sink_trusts_our_source_with_java_stores() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    check_from(flume, &Wire::default().tls(flume, "JKS", "jks"));
+}
+
+#[test]
+fn our_sink_trusts_flumes_source_with_java_stores() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    check_to(flume, &Wire::default().tls(flume, "JKS", "jks"));
+}
+
+#[test]
+fn flumes_sink_speaks_tls_1_2_with_pkcs12_stores_to_our_source() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    let wire = Wire::default().tls(flume, "PKCS12", "p12");
+    check_from(flume, &wire.source("include-protocols", "TLSv1.2"));
+}
+
+#[test]
+fn our_sink_speaks_tls_1_2_with_pkcs12_stores_to_flumes_source() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    let wire = Wire::default().tls(flume, "PKCS12", "p12");
+    check_to(flume, &wire.source("exclude-protocols", "TLSv1.3"));
+}
+
+#[test]
+fn flumes_sink_puts_tls_into_compression() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    check_from(flume, &Wire::default().tls(flume, "PKCS12", "p12").deflate("6"));
+}
+
+#[test]
+fn our_sink_puts_tls_into_compression() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    check_to(flume, &Wire::default().tls(flume, "PKCS12", "p12").deflate("1"));
+}
+
+#[test]
+fn older_flumes_sink_puts_compression_into_tls() {
+    let Some(flume) = Flume::find(Version::V1_9) else {
+        return;
+    };
+    check_from(flume, &Wire::default().tls(flume, "JKS", "jks").deflate("6"));
+}
+
+#[test]
+fn our_sink_puts_compression_into_tls_when_told_to() {
+    let Some(flume) = Flume::find(Version::V1_9) else {
+        return;
+    };
+    let wire = Wire::default().tls(flume, "JKS", "jks").deflate("6");
+    check_to(flume, &wire.sink("tls-nesting", "outer"));
 }
 
 #[test]
 fn our_sink_waits_for_a_flume_that_comes_later() {
-    let Some(flume) = Flume::find() else { return };
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
     let folder = Folder::new("late-flume");
     let (from, port) = (port::free(), port::free());
-    let file = folder.write("node.properties", &(sender(port, "") + &entry(from)));
+    let file = folder.write(
+        "node.properties",
+        &(sender(port, &Wire::default()) + &entry(from)),
+    );
     let mut node = Node::agent("a1", file).start();
     feed(from);
-    let mut peer = flume.agent(&folder, "r1", &receiver(&folder, port, ""));
+    let mut peer = flume.agent(&folder, "r1", &receiver(&folder, port, &Wire::default()));
     assert_rolled(&folder.path().join("rolled"), EVENTS, numbered);
     assert_eq!(node.stop(), 0);
     assert_eq!(peer.process.stop(), STOPPED);
@@ -160,14 +146,20 @@ fn our_sink_waits_for_a_flume_that_comes_later() {
 
 #[test]
 fn flumes_sink_waits_for_room_with_us_and_for_us() {
-    let Some(flume) = Flume::find() else { return };
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
     let folder = Folder::new("full-for-flume");
     let port = port::free();
-    let text = receiver(&folder, port, "a1.channels.c1.keep-alive = 0");
+    let text = receiver(&folder, port, &Wire::default()) + "a1.channels.c1.keep-alive = 0\n";
     let without_sink = text.replace("a1.sinks = k1", "").replace("= 10000", "= 1000");
     let file = folder.write("node.properties", &without_sink);
     let mut node = Node::agent("a1", &file).start();
-    let mut peer = flume.agent(&folder, "k1", &(sender(port, "") + &reader(&folder)));
+    let mut peer = flume.agent(
+        &folder,
+        "k1",
+        &(sender(port, &Wire::default()) + &reader(&folder)),
+    );
     let refused = "Unable to deliver event";
     peer.process
         .wait_for_line("a refusal", LIVENESS, |line| line.contains(refused));

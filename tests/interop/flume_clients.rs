@@ -7,7 +7,8 @@ use tests::wait::LIVENESS;
 use tests::{http, port};
 
 use crate::events::{NUMBER, assert_rolled, lines, numbered};
-use crate::flume::{Flume, STOPPED};
+use crate::flume::{Flume, PASSWORD, STOPPED, Version};
+use crate::hop::{self, Wire};
 
 const EVENTS: u64 = 1_000;
 
@@ -52,7 +53,7 @@ struct ToUs {
 
 impl ToUs {
     fn start() -> Option<Self> {
-        let flume = Flume::find()?;
+        let flume = Flume::find(Version::V1_11)?;
         let folder = Folder::new("flume-client");
         let ports = [port::free(), port::free()];
         let file = folder.write("node.properties", &receiver(&folder, ports));
@@ -194,7 +195,9 @@ fn flumes_avro_client_sends_a_file_with_headers_to_us() {
 
 #[test]
 fn our_avro_client_sends_a_file_with_headers_to_flume() {
-    let Some(flume) = Flume::find() else { return };
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
     let folder = Folder::new("client-to-flume");
     let ports = [port::free(), port::free()];
     let mut peer = flume.agent(&folder, "r1", &receiver(&folder, ports));
@@ -218,4 +221,43 @@ fn our_avro_client_sends_a_file_with_headers_to_flume() {
     assert_rolled(&rolled, EVENTS, |_| format!("{NUMBER}=all"));
     assert_eq!(peer.process.stop(), STOPPED);
     assert_rolled(&rolled, EVENTS, |_| format!("{NUMBER}=all"));
+}
+
+#[test]
+fn our_avro_client_speaks_tls_in_compression_to_flume() {
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
+    let folder = Folder::new("client-to-flume");
+    let port = port::free();
+    let wire = Wire::default().tls(flume, "PKCS12", "p12").deflate("6");
+    let mut peer = flume.agent(&folder, "r1", &hop::receiver(&folder, port, &wire));
+    let input = folder.write("input", &lines(EVENTS)).display().to_string();
+    let properties = folder.write(
+        "client.properties",
+        &format!(
+            "hosts = h1
+hosts.h1 = 127.0.0.1:{port}
+compression-type = deflate
+ssl = true
+truststore = {}
+truststore-password = {PASSWORD}
+truststore-type = PKCS12
+",
+            flume.store("trust.p12")
+        ),
+    );
+    let words = [
+        "avro-client",
+        "-P",
+        &properties.display().to_string(),
+        "-F",
+        &input,
+    ];
+    let mut client = Node::run(&words);
+    assert_eq!(client.wait_exit(LIVENESS), 0);
+    let rolled = folder.path().join("rolled");
+    assert_rolled(&rolled, EVENTS, |_| String::new());
+    assert_eq!(peer.process.stop(), STOPPED);
+    assert_rolled(&rolled, EVENTS, |_| String::new());
 }

@@ -75,6 +75,28 @@ pub fn post(port: u16, content_type: &str, body: impl AsRef<[u8]>) -> io::Result
     Connection::open(port)?.post("/", content_type, body)
 }
 
+/// How `curl -d` calls what it sends.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Posts events as JSON, each with its headers, to an http source as soon as it listens.
+///
+/// # Panics
+/// When it does not within 30 seconds, or the answer is not 200.
+#[track_caller]
+pub fn post_events(port: u16, events: &[(&[(&str, &str)], &str)]) {
+    let event = |(headers, body): &(&[(&str, &str)], &str)| {
+        let headers: serde_json::Map<String, Value> = headers
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).into()))
+            .collect();
+        serde_json::json!({ "headers": headers, "body": body })
+    };
+    let body = Value::Array(events.iter().map(event).collect()).to_string();
+    let answer = Connection::open_when_up(port).post("/", FORM, body);
+    let answer = answer.unwrap_or_else(|error| panic!("port {port}: {error}"));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
 /// The bytes of a POST.
 pub fn post_request(path: &str, content_type: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();

@@ -11,6 +11,7 @@
 //! | `logger`  | reading the lines of the logger sink back into events                    |
 //! | `avro`    | an Avro RPC client of its own, and raw connections for hostile input     |
 //! | `http`    | pages of metrics and health; events for http sources                     |
+//! | `netcat`  | lines, each of which is answered                                         |
 //! | `peer`    | foreign systems that may be missing                                      |
 //!
 //! Nothing here uses the crates `proto` or `node`: a mistake of theirs must not hide by being made on both sides. And
@@ -22,6 +23,7 @@ pub mod folder;
 pub mod http;
 pub mod ledger;
 pub mod logger;
+pub mod netcat;
 pub mod peer;
 pub mod port;
 pub mod process;

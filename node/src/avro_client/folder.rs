@@ -2,20 +2,29 @@
 //!
 //! Sent are regular files of the folder itself, oldest first, except hidden ones and those named `….COMPLETED`. Like
 //! Flume this assumes that a file does not change once it is there; one that did is not renamed, and ends the command.
+//!
+//! After each batch the tracker file in `.flumespool` says how far it got, in Flume's format, so that a command that
+//! was interrupted is taken up by the next one, or by Flume's client, at most one batch early.
 
 use super::Failure;
-use std::fs::{self, Metadata};
-use std::io;
+use crate::component::deserializer::Place;
+use crate::source::spooldir::position::{Identity, Position};
+use crate::source::spooldir::tracker::Tracker;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// Where the tracker file is, below the folder.
+const TRACKER: &str = ".flumespool";
 
 /// What is added to the name of a file that was sent.
 const COMPLETED: &str = ".COMPLETED";
 
 /// The folder.
-#[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    tracker: Tracker,
 }
 
 impl Folder {
@@ -31,8 +40,62 @@ impl Folder {
                 "{path} is no folder; to send one file: --filename {path}"
             )));
         }
-        let path = path.to_owned();
-        Ok(Self { path })
+        let tracker = path.join(TRACKER);
+        fs::create_dir_all(&tracker).map_err(|error| failed(&tracker, &error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            tracker: Tracker::new(&tracker),
+        })
+    }
+
+    /// Puts the file where reading goes on: at its start, or where an interrupted command was. Returns the byte before
+    /// that, if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn resume(&self, complete: &Complete, file: &mut File) -> Result<Option<u8>, Failure> {
+        let path = &complete.path;
+        let Some(mark) = self.tracker.read(&self.path).filter(|mark| mark.path == *path) else {
+            return Ok(None);
+        };
+        let unreadable = |error: io::Error| failed(path, &error);
+        let now = file.metadata().map_err(unreadable)?;
+        let offset = mark.place.offset;
+        let is_same = mark
+            .identity
+            .is_none_or(|identity| Identity::of(&now).is(&identity, offset));
+        if !is_same || offset == 0 || offset > now.len() {
+            return Ok(None);
+        }
+        let mut before = [0];
+        file.seek(SeekFrom::Start(offset - 1)).map_err(unreadable)?;
+        file.read_exact(&mut before).map_err(unreadable)?;
+        Ok(Some(before[0]))
+    }
+
+    /// So many bytes of the file are sent.
+    ///
+    /// # Errors
+    /// The tracker file cannot be written.
+    pub fn note(&mut self, complete: &Complete, offset: u64) -> Result<(), Failure> {
+        let position = Position {
+            path: complete.path.clone(),
+            identity: complete.identity,
+            place: Place { offset, skip: 0 },
+            done: false,
+        };
+        let stored = self.tracker.store(&position);
+        stored.map_err(|error| failed(&self.path.join(TRACKER), &error))
+    }
+
+    /// All of the file was sent: renames it.
+    ///
+    /// # Errors
+    /// It was changed meanwhile, its new name is taken, or it cannot be renamed.
+    pub fn complete(&mut self, file: &Complete) -> Result<(), Failure> {
+        file.rename()?;
+        let deleted = self.tracker.delete();
+        deleted.map_err(|error| failed(&self.path.join(TRACKER), &error))
     }
 
     /// What is to be sent, oldest first, equals by name.
@@ -52,6 +115,7 @@ impl Folder {
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => files.push(Complete {
                     state: State::of(&metadata),
+                    identity: Identity::of(&metadata),
                     path,
                 }),
                 Ok(_) => {}
@@ -70,6 +134,7 @@ impl Folder {
 pub struct Complete {
     path: PathBuf,
     state: State,
+    identity: Identity,
 }
 
 /// What shows that a file was changed.
@@ -94,11 +159,7 @@ impl Complete {
         &self.path
     }
 
-    /// All of it was sent: renames it.
-    ///
-    /// # Errors
-    /// It was changed meanwhile, its new name is taken, or it cannot be renamed.
-    pub fn complete(&self) -> Result<(), Failure> {
+    fn rename(&self) -> Result<(), Failure> {
         let path = &self.path;
         let now = fs::metadata(path).map_err(|error| failed(path, &error))?;
         if State::of(&now) != self.state {
@@ -186,22 +247,53 @@ mod tests {
         folder.file("c", 3);
         folder.file("c.COMPLETED", 1);
         let files = Folder::open(&folder.0).unwrap().files().unwrap();
-        files[0].complete().unwrap();
+        files[0].rename().unwrap();
         assert!(folder.0.join("a.COMPLETED").exists());
 
         fs::write(folder.0.join("b"), "more").unwrap();
-        let error = files[1].complete().unwrap_err().to_string();
+        let error = files[1].rename().unwrap_err().to_string();
         assert!(error.contains("changed while it was sent"), "{error}");
-        let error = files[2].complete().unwrap_err().to_string();
+        let error = files[2].rename().unwrap_err().to_string();
         assert!(error.contains("c.COMPLETED is there already"), "{error}");
         assert_eq!(folder.names(), ["c", "b"]);
+    }
+
+    #[test]
+    fn a_file_is_taken_up_where_it_was_left_and_another_one_from_its_start() {
+        let temporary = Temporary::new("resume");
+        fs::write(temporary.0.join("a"), "1\r\n2\n").unwrap();
+        fs::write(temporary.0.join("b"), "1\n2\n").unwrap();
+        let mut folder = Folder::open(&temporary.0).unwrap();
+        let files = folder.files().unwrap();
+        let rest = |folder: &Folder, complete: &Complete| {
+            let mut file = File::open(complete.path()).unwrap();
+            let before = folder.resume(complete, &mut file).unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            (before, text)
+        };
+        assert_eq!(rest(&folder, &files[0]), (None, "1\r\n2\n".to_owned()));
+        folder.note(&files[0], 2).unwrap();
+        let folder = Folder::open(&temporary.0).unwrap();
+        assert_eq!(rest(&folder, &files[0]), (Some(b'\r'), "\n2\n".to_owned()));
+        assert_eq!(rest(&folder, &files[1]), (None, "1\n2\n".to_owned()));
+
+        // Another file of that name.
+        fs::remove_file(temporary.0.join("a")).unwrap();
+        fs::write(temporary.0.join("a"), "other\nlines\n").unwrap();
+        let mut folder = Folder::open(&temporary.0).unwrap();
+        let files = folder.files().unwrap();
+        assert_eq!(rest(&folder, &files[0]).0, None);
+        folder.note(&files[0], 6).unwrap();
+        folder.complete(&files[0]).unwrap();
+        assert!(!temporary.0.join(".flumespool/.flumespool-main.meta").exists());
     }
 
     #[test]
     fn what_is_no_folder_says_what_to_do() {
         let folder = Temporary::new("file");
         folder.file("a", 1);
-        let error = Folder::open(&folder.0.join("a")).unwrap_err().to_string();
+        let error = Folder::open(&folder.0.join("a")).err().unwrap().to_string();
         assert!(
             error.contains("is no folder; to send one file: --filename"),
             "{error}"

@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::settings::{Order, Settings};
 use super::{Failure, Fault};
 use crate::io::avro_client::{CallFailure, Connection};
+use crate::io::stream::BoxStream;
 use cluster::backoff::Backoff;
 use proto::avro::{CallError, KnownServer};
 use proto::event::Batch;
@@ -31,7 +32,7 @@ pub struct Hosts {
     retry: Duration,
     turns: Turns,
     pauses: Backoff,
-    connections: Vec<Option<Connection<TcpStream>>>,
+    connections: Vec<Option<Connection<BoxStream>>>,
     known: Vec<KnownServer>,
     started: Instant,
     /// Whether any batch was stored yet.
@@ -158,23 +159,23 @@ impl Hosts {
         }
     }
 
-    async fn open(&self, host: usize) -> Result<Connection<TcpStream>, Reason> {
+    async fn open(&self, host: usize) -> Result<Connection<BoxStream>, Reason> {
         let (name, port) = &self.settings.hosts[host];
         let limit = self.settings.connect_timeout;
         let connecting = async {
             let found = lookup_host((name.as_str(), *port)).await;
             let addresses: Vec<_> = found.map_err(|error| Reason::unknown(name, &error))?.collect();
-            let stream = TcpStream::connect(addresses.as_slice()).await;
-            stream.map_err(|error| Reason::unreachable(&self.name(host), &error))
+            let failed = |error| Reason::unreachable(&self.name(host), &error);
+            let stream = TcpStream::connect(addresses.as_slice()).await.map_err(failed)?;
+            let _ = stream.set_nodelay(true);
+            let _ = socket2::SockRef::from(&stream).set_keepalive(true);
+            self.settings.layers.wrap(name, stream).await.map_err(failed)
         };
         let Ok(connected) = tokio::time::timeout(limit, connecting).await else {
             let text = format!("{}: no connection within {limit:?}", self.name(host));
             return Err(Reason::later(text));
         };
-        let stream = connected?;
-        let _ = stream.set_nodelay(true);
-        let _ = socket2::SockRef::from(&stream).set_keepalive(true);
-        Ok(Connection::new(stream, self.known[host].clone()))
+        Ok(Connection::new(connected?, self.known[host].clone()))
     }
 
     fn name(&self, host: usize) -> String {

@@ -68,6 +68,12 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// The input begins right after this byte, which was read before.
+    pub fn after(mut self, byte: u8) -> Self {
+        self.after_cr = byte == b'\r';
+        self
+    }
+
     /// Bytes of the input that are in the batches given out so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -202,6 +208,17 @@ mod tests {
             batches(&[b"a\r", b"\nb", b"c\r", b"d"], 10).concat(),
             ["a", "bc", "d"]
         );
+    }
+
+    #[test]
+    fn lines_go_on_behind_half_an_end() {
+        let rest = |byte| {
+            let mut lines = Lines::new(&b"\nb\n"[..], false, "x", Vec::new(), 10).after(byte);
+            let batch = lines.next_batch().unwrap().unwrap();
+            (batch.len(), lines.bytes())
+        };
+        assert_eq!(rest(b'\r'), (1, 3));
+        assert_eq!(rest(b'\n'), (2, 3));
     }
 
     #[test]

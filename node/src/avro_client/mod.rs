@@ -19,13 +19,14 @@ mod progress;
 mod settings;
 
 use crate::component::keys::Severity;
+use crate::io::tls::TlsDefaults;
 use folder::Folder;
 use hosts::Hosts;
 use lines::Lines;
 use progress::Progress;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Options {
     pub batch_size: Option<usize>,
     /// How long a batch is tried again.
     pub retry: Duration,
+    /// What holds for TLS where the file of [`Server::Properties`] says nothing.
+    pub tls: TlsDefaults,
     /// To be told on standard error first.
     pub warnings: Vec<String>,
 }
@@ -157,7 +160,7 @@ struct Client {
 
 impl Client {
     fn of(options: &Options) -> Result<Self, Failure> {
-        let (settings, findings) = settings::of(&options.server, options.batch_size)?;
+        let (settings, findings) = settings::of(&options.server, &options.tls, options.batch_size)?;
         let headers = match &options.header_file {
             Some(path) => settings::headers(path)?,
             None => Vec::new(),
@@ -199,7 +202,7 @@ impl Client {
     }
 
     fn send_folder(&mut self, path: &Path) -> Result<(), Failure> {
-        let folder = Folder::open(path)?;
+        let mut folder = Folder::open(path)?;
         // Files that come meanwhile are sent as well.
         loop {
             let files = folder.files()?;
@@ -207,21 +210,48 @@ impl Client {
                 return Ok(());
             }
             for file in files {
-                let opened = open(file.path())?;
-                self.progress.expect_file(length(&opened));
-                self.send_lines(opened, false, &file.path().display().to_string())?;
-                file.complete()?;
+                let mut opened = open(file.path())?;
+                let before = folder.resume(&file, &mut opened)?;
+                let start = match before {
+                    Some(_) => opened
+                        .stream_position()
+                        .map_err(|error| unreadable(file.path(), &error))?,
+                    None => 0,
+                };
+                self.progress
+                    .expect_file(length(&opened).map(|length| length - start));
+                let lines = self.lines(opened, false, &file.path().display().to_string());
+                let lines = match before {
+                    Some(byte) => lines.after(byte),
+                    None => lines,
+                };
+                self.send_each(lines, |sent| folder.note(&file, start + sent))?;
+                folder.complete(&file)?;
                 self.sent.files += 1;
             }
         }
     }
 
     fn send_lines(&mut self, input: impl Read, is_live: bool, name: &str) -> Result<(), Failure> {
-        let mut lines = Lines::new(input, is_live, name, self.headers.clone(), self.batch_size);
+        let lines = self.lines(input, is_live, name);
+        self.send_each(lines, |_| Ok(()))
+    }
+
+    fn lines<R: Read>(&self, input: R, is_live: bool, name: &str) -> Lines<R> {
+        Lines::new(input, is_live, name, self.headers.clone(), self.batch_size)
+    }
+
+    /// Sends batch after batch, and notes after each how many bytes of the input are stored.
+    fn send_each<R: Read>(
+        &mut self,
+        mut lines: Lines<R>,
+        mut note: impl FnMut(u64) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut before = 0;
         while let Some(batch) = lines.next_batch()? {
             let sending = self.hosts.send(&batch, &self.progress);
             self.runtime.block_on(sending)?;
+            note(lines.bytes())?;
             self.sent.events += batch.len() as u64;
             self.sent.batches += 1;
             self.sent.bytes += batch.iter().map(|event| event.body().len() as u64).sum::<u64>();
@@ -240,15 +270,22 @@ impl Client {
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
-    let unreadable = |error: io::Error| Failure::input(format!("{}: {error}", path.display()));
-    let file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    if file
+        .metadata()
+        .map_err(|error| unreadable(path, &error))?
+        .is_dir()
+    {
         let path = path.display();
         return Err(Failure::input(format!(
             "{path} is a folder; to send the files in it: --dirname {path}"
         )));
     }
     Ok(file)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::input(format!("{}: {error}", path.display()))
 }
 
 /// Bytes of a regular file.

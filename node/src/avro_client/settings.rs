@@ -7,6 +7,8 @@
 use super::{Failure, Fault, Server};
 use crate::component::keys::{Finding, Keys, Place, Severity};
 use crate::config;
+use crate::io::avro_client::Layers;
+use crate::io::tls::TlsDefaults;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ const TIMEOUT_MS: u64 = 20_000;
 const COMPONENT: &str = "avro-client";
 
 /// All that is needed to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Names or addresses with their ports; at least one.
     pub hosts: Vec<(String, u16)>,
@@ -29,6 +31,8 @@ pub struct Settings {
     pub order: Order,
     /// Events in one batch.
     pub batch_size: usize,
+    /// `compression-type`, `ssl` and what goes with them.
+    pub layers: Layers,
     /// `connect-timeout`: for a connection, and for the first call on it.
     pub connect_timeout: Duration,
     /// `request-timeout`: for any other call.
@@ -61,12 +65,13 @@ impl Settings {
             hosts: vec![(host.to_owned(), port)],
             order: Order::First,
             batch_size: BATCH_SIZE,
+            layers: Layers::default(),
             connect_timeout: timeout,
             request_timeout: timeout,
         }
     }
 
-    fn read(keys: &mut Keys) -> Self {
+    fn read(keys: &mut Keys, defaults: &TlsDefaults) -> Self {
         let timeout = |keys: &mut Keys, key| {
             Duration::from_millis(keys.lenient_number(key, TIMEOUT_MS, 1_000..=i32::MAX as u64))
         };
@@ -74,6 +79,7 @@ impl Settings {
         Self {
             order: order(keys, hosts.len()),
             hosts,
+            layers: Layers::read(keys, defaults),
             batch_size: keys.lenient_number("batch-size", BATCH_SIZE, 1..=1_000_000),
             connect_timeout: timeout(keys, "connect-timeout"),
             request_timeout: timeout(keys, "request-timeout"),
@@ -85,7 +91,11 @@ impl Settings {
 ///
 /// # Errors
 /// The file cannot be read or used; all reasons at once.
-pub fn of(server: &Server, batch_size: Option<usize>) -> Result<(Settings, Vec<Finding>), Failure> {
+pub fn of(
+    server: &Server,
+    defaults: &TlsDefaults,
+    batch_size: Option<usize>,
+) -> Result<(Settings, Vec<Finding>), Failure> {
     let (mut settings, findings) = match server {
         Server::At { host, port } => (Settings::of_host(host, *port), Vec::new()),
         Server::Properties(path) => {
@@ -96,7 +106,7 @@ pub fn of(server: &Server, batch_size: Option<usize>) -> Result<(Settings, Vec<F
                 line: 0,
             };
             let mut keys = Keys::new(COMPONENT, place, loaded.entries());
-            let settings = Settings::read(&mut keys);
+            let settings = Settings::read(&mut keys, defaults);
             let mut findings = loaded.findings;
             findings.extend(keys.finish());
             (settings, findings)
@@ -201,7 +211,7 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
         let mut keys = Keys::of(COMPONENT, pairs);
-        let settings = Settings::read(&mut keys);
+        let settings = Settings::read(&mut keys, &TlsDefaults::default());
         (settings, keys.finish().iter().map(Finding::to_string).collect())
     }
 
@@ -209,7 +219,10 @@ mod tests {
     fn the_defaults_are_flumes_except_for_the_batch() {
         let (settings, findings) = read(&[("hosts", "h1"), ("hosts.h1", "box:41414")]);
         assert_eq!(findings, [""; 0]);
-        assert_eq!(settings, Settings::of_host("box", 41414));
+        assert_eq!(
+            (settings.hosts, settings.order),
+            (vec![("box".to_owned(), 41414)], Order::First)
+        );
         assert_eq!(
             (settings.batch_size, settings.connect_timeout.as_millis()),
             (100, 20_000)

@@ -1,5 +1,6 @@
 //! Channels: one file each, and the list of them.
 
+pub mod file;
 pub mod memory;
 
 use crate::component::channel::Channel;
@@ -7,4 +8,4 @@ use crate::component::registry::Type;
 use std::sync::Arc;
 
 /// The channel types of this version.
-pub const ALL: &[Type<Arc<dyn Channel>>] = &[memory::TYPE];
+pub const ALL: &[Type<Arc<dyn Channel>>] = &[file::TYPE, memory::TYPE];

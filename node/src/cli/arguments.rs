@@ -186,21 +186,21 @@ pub struct AvroClientArgs {
 
 /// What Flume's launcher takes for every command.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Taken as in Flume, and without effect")]
+#[command(next_help_heading = "What Flume's launcher takes")]
 pub struct LauncherArgs {
-    /// Configuration directory
+    /// Configuration directory with flume-env.sh
     #[arg(short, long, value_name = "DIR")]
     pub conf: Option<PathBuf>,
-    /// Java system property
+    /// Set a Java system property; those of TLS (javax.net.ssl.trustStore, …) hold where the file of -P says nothing
     #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = system_property, allow_hyphen_values = true)]
     pub properties: Vec<(String, String)>,
-    /// JVM option
+    /// JVM option; without effect
     #[arg(short = 'X', value_name = "OPTION", value_parser = jvm_option, allow_hyphen_values = true)]
     pub jvm: Vec<JvmOption>,
-    /// Java class path
+    /// Java class path; without effect
     #[arg(short = 'C', long, value_name = "PATH")]
     pub classpath: Option<String>,
-    /// Directories of Java plugins
+    /// Directories of Java plugins; without effect
     #[arg(long, value_name = "DIR:DIR")]
     pub plugins_path: Option<String>,
 }

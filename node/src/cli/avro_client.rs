@@ -5,15 +5,15 @@
 //! command waiting for standard input.
 
 use super::CliExit;
-use super::arguments::AvroClientArgs;
-use super::reading;
+use super::arguments::{AvroClientArgs, InputArgs, LauncherArgs};
+use super::reading::{self, World};
 use crate::avro_client::{Input, Options, Server};
 use clap::CommandFactory;
 use std::ffi::OsString;
 use std::time::Duration;
 
 /// Reads the words after `avro-client`.
-pub(super) fn read(words: impl Iterator<Item = OsString>) -> Result<Options, CliExit> {
+pub(super) fn read(words: impl Iterator<Item = OsString>, world: &World) -> Result<Options, CliExit> {
     let words = reading::words::<AvroClientArgs>(words, None)?;
     let args = words.args;
     let mut warnings = words.warnings;
@@ -57,6 +57,22 @@ pub(super) fn read(words: impl Iterator<Item = OsString>) -> Result<Options, Cli
     warnings.extend(
         without_effect.map(|(_, option)| format!("Warning: {option} has no effect: there is no Java here")),
     );
+    let LauncherArgs {
+        conf,
+        properties,
+        jvm,
+        ..
+    } = args.launcher;
+    let inputs = InputArgs {
+        name: None,
+        conf_files: Vec::new(),
+        conf_uris: Vec::new(),
+        conf,
+        properties,
+        jvm,
+    };
+    let inputs = reading::inputs(inputs, world)?;
+    warnings.extend(inputs.warnings);
     let input = match (args.filename, args.dirname) {
         (Some(file), _) => Input::File(file),
         (None, Some(folder)) => Input::Folder(folder),
@@ -68,6 +84,7 @@ pub(super) fn read(words: impl Iterator<Item = OsString>) -> Result<Options, Cli
         header_file: args.header_file,
         batch_size: args.batch_size,
         retry: Duration::from_secs(args.retry),
+        tls: inputs.sources.tls_defaults(),
         warnings,
     })
 }
@@ -76,6 +93,7 @@ pub(super) fn read(words: impl Iterator<Item = OsString>) -> Result<Options, Cli
 mod tests {
     use crate::avro_client::{Input, Options, Server};
     use crate::cli::{CliExit, Command, EXIT_OK, EXIT_USAGE, World, parse_in};
+    use crate::io::tls::TlsDefaults;
     use std::ffi::OsString;
     use std::path::PathBuf;
 
@@ -123,6 +141,19 @@ mod tests {
             options.warnings,
             ["Warning: --host and --port have no effect beside --rpcProps"]
         );
+    }
+
+    #[test]
+    fn tls_defaults_come_from_the_launcher() {
+        let tls = |line: &str| parsed(line).unwrap().tls;
+        assert_eq!(tls("-H box -p 1"), TlsDefaults::default());
+        let options = "-Djavax.net.ssl.trustStore=t.jks -Djavax.net.ssl.trustStorePassword=secret";
+        let expected = TlsDefaults {
+            truststore: Some("t.jks".to_owned()),
+            truststore_password: Some("secret".to_owned()),
+            ..TlsDefaults::default()
+        };
+        assert_eq!(tls(&format!("-P client.properties {options}")), expected);
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub fn parse_in(args: impl Iterator<Item = OsString>, world: &World) -> Result<C
             options.warnings.insert(0, deprecated);
             Command::Agent(options)
         }),
-        "avro-client" => avro_client::read(args).map(Command::AvroClient),
+        "avro-client" => avro_client::read(args, world).map(Command::AvroClient),
         "check" => inspect::read_check(args, world).map(Command::Check),
         "explain" => inspect::read_explain(args, world).map(Command::Explain),
         "version" | "--version" | "-V" => Ok(Command::Version),

@@ -194,7 +194,9 @@ pub trait Channel: Send + Sync + 'static {
         wait: Duration,
     ) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>>;
 
-    /// Removes leased events for good, in any order among open leases.
+    /// Removes leased events for good, in any order among open leases. Takes effect in the order in which the futures
+    /// are first polled: of several commits under way at once, the position of the last one begun is the one that
+    /// stays, and none is there without those before it.
     fn commit_take(
         &self,
         ticket: Ticket,
@@ -223,6 +225,12 @@ pub trait Channel: Send + Sync + 'static {
     /// The actor of that generation is gone: refuses new transactions; what is queued stays. Has no effect when
     /// a newer one has attached in the meantime.
     fn detach(&self, generation: u64);
+
+    /// Resolves when it serves: a channel that reads files first is attached before it is open. Sources and sinks begin
+    /// only then, as their positions are not known before.
+    fn serves(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Whether [`reconfigure`](Self::reconfigure) does anything. A channel that cannot change its settings while
     /// it runs is emptied and replaced by a reload that changes them.
@@ -326,6 +334,11 @@ impl ChannelHandle {
         }))
     }
 
+    /// Resolves when the channel serves; see [`Channel::serves`].
+    pub async fn serves(&self) {
+        self.0.channel.serves().await;
+    }
+
     /// The position last committed by this owner.
     pub fn position(&self, owner: &str) -> Option<Bytes> {
         self.0.channel.position(owner)
@@ -413,6 +426,23 @@ impl Lease {
     /// The events; never empty.
     pub fn batch(&self) -> &Batch {
         &self.batch
+    }
+
+    /// Whether what the channel holds survives the process: then what a sink has delivered must be as safe before it
+    /// commits.
+    pub fn durable(&self) -> bool {
+        self.handle.limits().durable
+    }
+
+    /// Whether more events are queued now. A sink that keeps leases commits them when there are not, for nobody says
+    /// when the next ones come, and putters may be waiting for the room.
+    pub fn more_queued(&self) -> bool {
+        self.handle.0.channel.queued() > 0
+    }
+
+    /// The position last committed by this owner.
+    pub fn position(&self, owner: &str) -> Option<Bytes> {
+        self.handle.position(owner)
     }
 
     /// The events are safe elsewhere: removes them for good.

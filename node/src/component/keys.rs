@@ -326,6 +326,16 @@ impl Keys {
         self.entries.iter().map(|(k, e)| (k.as_str(), e))
     }
 
+    /// A property with its place, if there is one.
+    pub fn entry_of(&mut self, key: &str) -> Option<Entry> {
+        self.entry(key).cloned()
+    }
+
+    /// Takes this value for a property, whatever is set: for old spellings that win.
+    pub fn replace(&mut self, key: &str, entry: Entry) {
+        self.entries.insert(key.to_owned(), entry);
+    }
+
     /// A property without taking note that it was asked for.
     pub fn peek(&self, key: &str) -> Option<&str> {
         self.entries.get(key).map(|e| e.value.as_str())

@@ -24,6 +24,7 @@ pub mod fault;
 pub mod interceptor;
 pub mod keys;
 pub mod processor;
+pub mod queue;
 pub mod registry;
 pub mod selector;
 pub mod serializer;

@@ -36,6 +36,11 @@ pub trait Put: Send + Sync {
 
     /// See [`SourceContext::transaction_capacity`].
     fn transaction_capacity(&self) -> Option<usize>;
+
+    /// See [`SourceContext::durable`].
+    fn durable(&self) -> bool {
+        false
+    }
 }
 
 /// What a running source is given. Cheap to clone: a connection's task takes its own.
@@ -88,6 +93,12 @@ impl SourceContext {
     /// The most events that one put may hold, over all required channels; none if nothing restricts it.
     pub fn transaction_capacity(&self) -> Option<usize> {
         self.put.transaction_capacity()
+    }
+
+    /// Whether a required channel keeps events and position beyond the process, so that what the source does after
+    /// a commit must be as safe before the position forgets it.
+    pub fn durable(&self) -> bool {
+        self.put.durable()
     }
 
     /// The source serves from now on (listens, reads, has its child running).

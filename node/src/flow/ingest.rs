@@ -49,9 +49,22 @@ impl Put for Ingest {
             .filter_map(|place| self.channels.get(*place)?.limits().transaction_capacity)
             .min()
     }
+
+    fn durable(&self) -> bool {
+        let required = self.selector.required();
+        let mut channels = required.iter().filter_map(|place| self.channels.get(*place));
+        channels.any(|channel| channel.limits().durable)
+    }
 }
 
 impl Ingest {
+    /// Resolves when every channel serves.
+    pub async fn serve(&self) {
+        for channel in &self.channels {
+            channel.serves().await;
+        }
+    }
+
     async fn put_all(&self, batch: Batch, position: Option<Bytes>) -> Result<(), ChannelError> {
         self.faults.point(Stage::Put, &self.name);
         let position = position.map(|bytes| Position {
@@ -72,7 +85,14 @@ impl Ingest {
         self.sort(&mut routes.required, |(place, _)| *place);
         let mut permits = Vec::with_capacity(routes.required.len());
         for (place, batch) in routes.required {
-            permits.push((self.channel(place)?.reserve(Claim::of(&batch)).await?, batch));
+            let channel = self.channel(place)?;
+            if let Some(position) = &position
+                && channel.position(&self.owner).as_ref() == Some(&position.bytes)
+            {
+                // An earlier attempt got as far as this channel: it must not have the batch twice.
+                continue;
+            }
+            permits.push((channel.reserve(Claim::of(&batch)).await?, batch));
         }
         self.faults.point(Stage::PutReserved, &self.name);
         for (permit, batch) in permits {

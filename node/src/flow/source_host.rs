@@ -46,9 +46,15 @@ impl SourceRecipe {
             let ctx = SourceContext::new(common, self.counters.clone(), self.ingest.clone(), ready);
             let (entry, clock) = (self.entry.clone(), self.env.clock.clone());
             let (started, start_clock) = (entry.clone(), clock.clone());
+            let channels = self.ingest.clone();
             Ok(Task {
                 blocking: source.blocking(),
                 run: Box::pin(async move {
+                    // Not before now: where the source stands is in its channels.
+                    tokio::select! {
+                        () = channels.serve() => {}
+                        () = ctx.shutdown.requested() => return Ok(()),
+                    }
                     started.started(start_clock.unix_ms());
                     source.run(ctx).await
                 }),

@@ -2,8 +2,15 @@
 //!
 //! The bytes and their order are the business of [`proto::avro::ClientConnection`]; here they meet a socket. One call
 //! is under way at a time. A call that was refused leaves the connection usable, every other failure ends it: whether
-//! the events of the last call were stored is not known then. Wire: `flume/wire.md` 1.
+//! the events of the last call were stored is not known then.
+//!
+//! What goes over the socket may be compressed, encrypted, or both: [`Layers`] has what the properties of an RPC client
+//! say about that, in the sink as in the SDK. Wire: `flume/wire.md` 1.1, 1.6, 1.11, 1.12.
 
+use crate::component::keys::Keys;
+use crate::io::deflate::{self, Deflate};
+use crate::io::stream::BoxStream;
+use crate::io::tls::{ClientTls, TlsDefaults};
 use bytes::BytesMut;
 use proto::avro::{
     CallError, ClientConnection, ClientError, ClientStep, FrameDecoder, FrameError, FrameLimits, KnownServer,
@@ -12,6 +19,86 @@ use proto::event::Batch;
 use std::io;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What the frames of a connection are wrapped in.
+#[derive(Debug, Clone, Default)]
+pub struct Layers {
+    /// `compression-type = deflate` and its `compression-level`, 0 to 9; default 6.
+    deflate_level: Option<u32>,
+    /// `ssl` and what goes with it.
+    tls: Option<ClientTls>,
+    /// `tls-nesting` (ours), where there is both.
+    nesting: Nesting,
+}
+
+/// Where TLS is when there is compression, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Nesting {
+    /// `zlib(TLS(frames))`: Flume 1.10 and 1.11.
+    #[default]
+    Inner,
+    /// `TLS(zlib(frames))`: Flume up to 1.9.
+    Outer,
+}
+
+impl Nesting {
+    fn read(keys: &mut Keys, has_both: bool) -> Self {
+        let Some(found) = keys.text("tls-nesting") else {
+            return Self::Inner;
+        };
+        if !has_both {
+            let why = "has no effect without ssl = true and compression-type = deflate";
+            keys.without_effect("tls-nesting", why);
+        }
+        match found.to_ascii_lowercase().as_str() {
+            "inner" => Self::Inner,
+            "outer" => Self::Outer,
+            _ => {
+                keys.wrong(
+                    "tls-nesting",
+                    &format!("expected inner or outer, found \"{found}\""),
+                );
+                Self::Inner
+            }
+        }
+    }
+}
+
+impl Layers {
+    /// Reads the properties; what is wrong is noted in `keys`.
+    pub fn read(keys: &mut Keys, defaults: &TlsDefaults) -> Self {
+        let deflate = deflate::is_on(keys);
+        if !deflate {
+            let why = "has no effect without compression-type = deflate";
+            keys.without_effect("compression-level", why);
+        }
+        let ssl = keys.flag("ssl", false);
+        Self {
+            tls: ClientTls::read(keys, defaults),
+            deflate_level: deflate.then(|| keys.lenient_number("compression-level", deflate::LEVEL, 0..=9)),
+            nesting: Nesting::read(keys, deflate && ssl),
+        }
+    }
+
+    /// Puts them around a connection to `host`, with TLS's handshake.
+    ///
+    /// # Errors
+    /// The handshake fails.
+    pub async fn wrap(&self, host: &str, stream: TcpStream) -> io::Result<BoxStream> {
+        Ok(match (&self.tls, self.deflate_level, self.nesting) {
+            (None, None, _) => Box::new(stream),
+            (None, Some(level), _) => Box::new(Deflate::new(stream, level)),
+            (Some(tls), None, _) => Box::new(tls.connect(host, stream).await?),
+            (Some(tls), Some(level), Nesting::Inner) => {
+                Box::new(tls.connect(host, Deflate::new(stream, level)).await?)
+            }
+            (Some(tls), Some(level), Nesting::Outer) => {
+                Box::new(Deflate::new(tls.connect(host, stream).await?, level))
+            }
+        })
+    }
+}
 
 /// Why a call came to nothing.
 #[derive(Debug, Error)]

@@ -25,8 +25,6 @@ use tokio::task::JoinSet;
 
 /// Connections at once where nothing else is said.
 pub const CONNECTIONS_MAX: usize = 10_000;
-/// How long a TLS handshake may take.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long connections may take to finish when the source stops.
 const FINISH: Duration = Duration::from_secs(4);
 /// Between two attempts to accept where that fails.
@@ -158,15 +156,12 @@ async fn serve<H: Handler>(
         return handler.serve(stream, ends).await;
     };
     let accepted = tokio::select! {
-        accepted = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)) => accepted,
+        accepted = tls.accept(stream) => accepted,
         () = ctx.shutdown.requested() => return Ok(()), // nothing was received yet
     };
     match accepted {
-        Ok(Ok(stream)) => handler.serve(stream, ends).await,
-        Ok(Err(error)) => Err(Closed::Refused(format!("no TLS handshake: {error}"))),
-        Err(_) => Err(Closed::Refused(format!(
-            "no TLS handshake within {HANDSHAKE_MAX:?}"
-        ))),
+        Ok(stream) => handler.serve(stream, ends).await,
+        Err(error) => Err(Closed::Refused(format!("no TLS handshake: {error}"))),
     }
 }
 

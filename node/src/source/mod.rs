@@ -7,6 +7,8 @@ pub mod http;
 pub mod netcat;
 pub mod netcat_udp;
 pub mod seq;
+pub mod spooldir;
+pub mod stress;
 pub mod syslog_multiport;
 pub mod syslog_tcp;
 pub mod syslog_udp;
@@ -24,6 +26,8 @@ pub const ALL: &[Type<Box<dyn DynSource>>] = &[
     netcat::TYPE,
     netcat_udp::TYPE,
     seq::TYPE,
+    spooldir::TYPE,
+    stress::TYPE,
     syslog_multiport::TYPE,
     syslog_tcp::TYPE,
     syslog_udp::TYPE,

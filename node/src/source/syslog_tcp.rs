@@ -185,9 +185,10 @@ mod tests {
     use crate::component::contract::source::{BODIES, Running, of};
     use crate::component::contract::{self, ManualClock, Recorder, soon};
     use crate::component::registry::Types;
+    use crate::io::tls::ClientTls;
     use std::net::{Ipv4Addr, SocketAddr};
     use std::sync::Arc;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     fn read(pairs: &[(&str, &str)]) -> (Config, Vec<String>) {
@@ -363,6 +364,36 @@ mod tests {
         .await;
         fixture.running.stop().await.unwrap();
         assert_eq!(fixture.recorder.bodies(), ["whole"]);
+    }
+
+    #[tokio::test]
+    async fn messages_come_over_tls_and_without_it_nothing_does() {
+        let store = format!("{}/tests/stores/rsa.jks", env!("CARGO_MANIFEST_DIR"));
+        let server = [
+            ("ssl", "true"),
+            ("keystore", &store),
+            ("keystore-password", "changeit"),
+        ];
+        let client = [
+            ("ssl", "true"),
+            ("truststore", &store),
+            ("truststore-password", "changeit"),
+        ];
+        let client = ClientTls::read(&mut Keys::of("client", &client), &Default::default()).unwrap();
+        let fixture = start(&server).await;
+        let mut plain = TcpStream::connect(fixture.address).await.unwrap();
+        plain.write_all(MESSAGE.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = soon(plain.read_to_end(&mut answer)).await; // an alert, or nothing
+        let stream = TcpStream::connect(fixture.address).await.unwrap();
+        let mut stream = client.connect("some.host", stream).await.unwrap();
+        stream.write_all(MESSAGE.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        fixture.recorder.until(|seen| seen.events == 1).await;
+        let refused = fixture.running.ctx.counters.refused_inputs.clone();
+        fixture.running.stop().await.unwrap();
+        assert_eq!(fixture.recorder.events(), [EVENT]);
+        assert_eq!(refused.value(), 1);
     }
 
     #[test]

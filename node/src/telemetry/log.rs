@@ -29,6 +29,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Where the logger sink writes; visible at `info`.
 pub const LOGGER_SINK_TARGET: &str = "org.apache.flume.sink.LoggerSink";
+/// The target of the TLS library.
+const TLS_TARGET: &str = "rustls";
 
 /// Targets that keep Flume's names and therefore Flume's lines.
 const FLUME_TARGETS: &str = "org.apache.flume.";
@@ -100,7 +102,9 @@ where
 
 /// A filter from `info`, `warn,node::flow=debug` and the like (the syntax of `EnvFilter`).
 ///
-/// A filter that names targets only still shows the logger sink at `info`: it is output, not chatter.
+/// A filter that names targets only still shows the logger sink at `info`: it is output, not chatter. The TLS library
+/// says nothing unless it is named: it does not know which component and which peer it talks about, a peer could
+/// fill the log with its warnings (Java makes one at every close), and what fails is told by the component.
 ///
 /// # Errors
 /// A filter that cannot be understood, a misspelt level included.
@@ -121,12 +125,15 @@ pub fn filter(text: &str) -> Result<EnvFilter, LogError> {
             "expected off, error, warn, info, debug, trace or target=level, found \"{unknown}\""
         )));
     }
-    let filter = EnvFilter::try_new(text).map_err(|e| wrong(e.to_string()))?;
-    if everything || text.contains(LOGGER_SINK_TARGET) {
-        return Ok(filter);
+    let mut filter = EnvFilter::try_new(text).map_err(|e| wrong(e.to_string()))?;
+    let shown = (!everything).then_some((LOGGER_SINK_TARGET, "info"));
+    for (target, level) in shown.into_iter().chain([(TLS_TARGET, "off")]) {
+        if !text.contains(target) {
+            let directive = format!("{target}={level}").parse();
+            filter = filter.add_directive(directive.map_err(|e| wrong(format!("{e}")))?);
+        }
     }
-    let shown = format!("{LOGGER_SINK_TARGET}=info").parse();
-    Ok(filter.add_directive(shown.map_err(|e| wrong(format!("{e}")))?))
+    Ok(filter)
 }
 
 /// The filter that `-Dflume.root.logger=LEVEL,appender…` asks for; none if it names no level of log4j.
@@ -479,6 +486,20 @@ mod tests {
         assert_eq!(shown("info"), 2);
         assert_eq!(shown("warn"), 0);
         assert_eq!(shown("org.apache.flume.sink.LoggerSink=warn"), 0);
+    }
+
+    #[test]
+    fn the_tls_library_is_silent_unless_it_is_named() {
+        let shown = |text: &str| {
+            logged(Format::Human, text, || {
+                tracing::warn!(target: "rustls::common_state", "TLS alert warning received");
+                tracing::warn!("ours");
+            })
+            .lines()
+            .count()
+        };
+        assert_eq!(shown("debug"), 1);
+        assert_eq!(shown("debug,rustls=debug"), 2);
     }
 
     #[test]

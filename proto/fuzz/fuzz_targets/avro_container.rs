@@ -19,7 +19,7 @@ fn read(file: &[u8], piece: usize) -> Result<(Option<Header>, Vec<Vec<u8>>), Con
             assert!(block.data.len() <= BLOCK_BYTES && block.end <= file.len() as u64);
             let header = reader.header().expect("a block comes after the header");
             let mut objects = Objects::new(header, block)?;
-            while let (true, Some(range)) = (all.len() < OBJECTS_MAX, objects.next()?) {
+            while let (true, Some(range)) = (all.len() < OBJECTS_MAX, objects.next_object()?) {
                 all.push(objects.block().data[range].to_vec());
             }
         }

@@ -218,6 +218,31 @@ impl Batch {
         kept
     }
 
+    /// Deals the events out to `ways` batches in one walk, each to all that `to` names (in any number; a number past
+    /// the end names none). Order is kept, bodies stay where they are; whoever gets all gets a clone.
+    pub fn dealt<'r>(&self, ways: usize, mut to: impl FnMut(EventView<'_>) -> &'r [usize]) -> Vec<Batch> {
+        let mut dealt = vec![Batch::default(); ways];
+        let mut chosen: Vec<Vec<u32>> = vec![Vec::new(); ways];
+        for segment in &self.segments {
+            for at in segment.first..segment.first + segment.len {
+                for way in to(EventView { segment, at }) {
+                    if let Some(chosen) = chosen.get_mut(*way) {
+                        chosen.push(at);
+                    }
+                }
+            }
+            for (batch, chosen) in dealt.iter_mut().zip(&mut chosen) {
+                if chosen.len() == segment.len as usize {
+                    batch.push_segment(segment.clone());
+                } else if !chosen.is_empty() {
+                    batch.push_segment(gather(segment, chosen));
+                }
+                chosen.clear();
+            }
+        }
+        dealt
+    }
+
     /// Bytes of all bodies.
     pub fn body_bytes(&self) -> usize {
         self.iter().map(|event| event.body().len()).sum()
@@ -389,6 +414,25 @@ mod tests {
             kept.get(2).unwrap().to_event(),
             Event::new("d").with_header("n", "d")
         );
+    }
+
+    #[test]
+    fn dealing_keeps_order_and_shares_what_goes_to_one_whole() {
+        let mut batch = batch_of(&["a", "b", "c"]);
+        batch.append(batch_of(&["d", "b"]));
+        let dealt = batch.dealt(4, |event| match event.body() {
+            b"b" => &[0, 2],
+            b"c" => &[],
+            b"d" => &[0, 1, 7],
+            _ => &[0],
+        });
+        let seen: Vec<Vec<String>> = dealt.iter().map(bodies).collect();
+        assert_eq!(
+            seen,
+            [vec!["a", "b", "d", "b"], vec!["d"], vec!["b", "b"], vec![]]
+        );
+        assert!(Arc::ptr_eq(&dealt[0].segments[1].data, &batch.segments[1].data));
+        assert_eq!(dealt[2].get(1).unwrap().header("n"), Some("b"));
     }
 
     #[test]

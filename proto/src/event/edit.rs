@@ -5,6 +5,7 @@
 //! which they were made, whichever scope they have.
 
 use super::batch::Batch;
+use super::view::EventView;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -147,6 +148,23 @@ impl BatchEditor {
         });
     }
 
+    /// Edits events singly, all in one walk; `edit` sees each event as it was before the walk.
+    pub fn each(&mut self, mut edit: impl FnMut(EventView<'_>, &mut EventEdits)) {
+        let mut edits = EventEdits::default();
+        for segment in &mut self.batch.segments {
+            for at in segment.first..segment.first + segment.len {
+                edits.at = at;
+                edit(EventView { segment, at }, &mut edits);
+            }
+            if edits.ops.is_empty() && edits.bodies.is_empty() {
+                continue;
+            }
+            let overlay = Arc::make_mut(segment.overlay.get_or_insert_default());
+            edits.ops.drain(..).for_each(|(at, op)| overlay.push(at, op));
+            overlay.bodies.extend(edits.bodies.drain(..));
+        }
+    }
+
     /// The edited batch.
     pub fn finish(self) -> Batch {
         self.batch
@@ -165,6 +183,31 @@ impl BatchEditor {
                 at,
             );
         }
+    }
+}
+
+/// The edits of single events during [`BatchEditor::each`].
+#[derive(Debug, Default)]
+pub struct EventEdits {
+    at: u32,
+    ops: Vec<(u32, Op)>,
+    bodies: Vec<(u32, Bytes)>,
+}
+
+impl EventEdits {
+    /// Sets a header.
+    pub fn set(&mut self, key: &Arc<str>, value: impl Into<Arc<str>>) {
+        let op = Op::Set {
+            key: key.clone(),
+            value: value.into(),
+            keep_existing: false,
+        };
+        self.ops.push((self.at, op));
+    }
+
+    /// Replaces the body.
+    pub fn set_body(&mut self, body: impl Into<Bytes>) {
+        self.bodies.push((self.at, body.into()));
     }
 }
 
@@ -214,6 +257,31 @@ mod tests {
         assert_eq!(after.get(0).unwrap().body(), b"new");
         assert_eq!(headers(&after, 0), "b=2");
         assert_eq!(headers(&after, 1), "");
+    }
+
+    #[test]
+    fn events_are_edited_singly_in_one_walk() {
+        let mut batch = two();
+        batch.append(two());
+        let mut edit = batch.edit();
+        edit.set_all("b", "all");
+        let key: Arc<str> = "b".into();
+        let mut n = 0;
+        edit.each(|event, edits| {
+            n += 1;
+            assert_eq!(event.header("b"), Some("all"));
+            if n > 1 {
+                edits.set(&key, n.to_string());
+            }
+            if n == 3 {
+                edits.set_body(&b"new"[..]);
+            }
+        });
+        let batch = edit.finish();
+        let seen: Vec<&str> = batch.iter().filter_map(|e| e.header("b")).collect();
+        assert_eq!(seen, ["all", "2", "3", "4"]);
+        let bodies: Vec<&[u8]> = batch.iter().map(|e| e.body()).collect();
+        assert_eq!(bodies, [&b"x"[..], b"y", b"new", b"y"]);
     }
 
     #[test]

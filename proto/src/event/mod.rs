@@ -26,7 +26,7 @@ mod view;
 
 pub use batch::Batch;
 pub use builder::BatchBuilder;
-pub use edit::BatchEditor;
+pub use edit::{BatchEditor, EventEdits};
 pub use index::IndexBuilder;
 pub use limits::{EventError, EventLimits};
 pub use view::{EventView, HeaderIter};

@@ -53,7 +53,23 @@ impl<'a> EventView<'a> {
 
     /// The value of a header.
     pub fn header(&self, key: &str) -> Option<&'a str> {
-        self.headers().find(|(k, _)| *k == key).map(|(_, v)| v)
+        let spans = self.segment.header_spans(self.at);
+        let buf = &self.segment.data.buf[..];
+        let mut span = spans.iter().filter(|span| span.key(buf) == key.as_bytes());
+        let mut value = span.next().map(|span| text(buf, span.value_at, span.value_len));
+        if let Some(overlay) = &self.segment.overlay {
+            for op in overlay.ops(self.at) {
+                match op {
+                    Op::Set {
+                        keep_existing: true, ..
+                    } if value.is_some() => {}
+                    Op::Set { key: k, value: v, .. } if **k == *key => value = Some(v),
+                    Op::Remove(k) if **k == *key => value = None,
+                    Op::Set { .. } | Op::Remove(_) => {}
+                }
+            }
+        }
+        value
     }
 
     /// An owned copy of the headers with a shared body.
@@ -88,6 +104,11 @@ fn apply<'a>(headers: &mut Vec<(&'a str, &'a str)>, op: &'a Op) {
     }
 }
 
+fn text(buf: &[u8], at: u32, len: u32) -> &str {
+    std::str::from_utf8(&buf[at as usize..][..len as usize])
+        .expect("headers are checked to be UTF-8 when they are indexed")
+}
+
 /// The headers of one event; knows how many are left.
 #[derive(Debug, Clone)]
 pub struct HeaderIter<'a>(Headers<'a>);
@@ -110,13 +131,9 @@ impl<'a> Iterator for Plain<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let (span, rest) = self.spans.split_first()?;
         self.spans = rest;
-        let text = |at: u32, len: u32| {
-            std::str::from_utf8(&self.buf[at as usize..][..len as usize])
-                .expect("headers are checked to be UTF-8 when they are indexed")
-        };
         Some((
-            text(span.key_at, span.key_len),
-            text(span.value_at, span.value_len),
+            text(self.buf, span.key_at, span.key_len),
+            text(self.buf, span.value_at, span.value_len),
         ))
     }
 }

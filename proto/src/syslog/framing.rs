@@ -115,7 +115,11 @@ impl Framing {
         if !self.is_counting {
             return None;
         }
-        let (head, length) = frame_head(input)?;
+        let (head, length) = match frame_head(input) {
+            Head::Whole { bytes, frame } => (bytes, frame),
+            Head::Part => return Some(None),
+            Head::None => return None,
+        };
         let part = length.min(self.max_bytes);
         let seen = &input[head..input.len().min(head + part)];
         let scanned = self.scanned.saturating_sub(head);
@@ -180,20 +184,30 @@ impl Framing {
     }
 }
 
-/// How long the head of a counted frame is, and the frame behind it; none if it does not begin with one.
-fn frame_head(input: &[u8]) -> Option<(usize, usize)> {
+/// What a message begins with.
+enum Head {
+    /// The head of a counted frame: its own bytes, and those of the frame behind it.
+    Whole { bytes: usize, frame: usize },
+    /// What may become one.
+    Part,
+    /// Something else.
+    None,
+}
+
+fn frame_head(input: &[u8]) -> Head {
     if !matches!(input.first(), Some(b'1'..=b'9')) {
-        return None;
+        return Head::None;
     }
-    let mut length = 0;
-    for (at, byte) in input.iter().enumerate().take(COUNT_DIGITS_MAX + 1) {
-        match byte {
-            b'0'..=b'9' if at < COUNT_DIGITS_MAX => length = length * 10 + usize::from(byte - b'0'),
-            b' ' if input.get(at + 1) == Some(&b'<') => return Some((at + 1, length)),
-            _ => return None,
+    let mut frame = 0;
+    for (at, byte) in input.iter().enumerate() {
+        match (byte, input.get(at + 1)) {
+            (b'0'..=b'9', _) if at < COUNT_DIGITS_MAX => frame = frame * 10 + usize::from(byte - b'0'),
+            (b' ', Some(b'<')) => return Head::Whole { bytes: at + 1, frame },
+            (b' ', None) => return Head::Part,
+            _ => return Head::None,
         }
     }
-    None
+    Head::Part
 }
 
 /// The message of a datagram: what stands before the first LF, or all of it. None if there is nothing.
@@ -292,6 +306,7 @@ mod tests {
             check(&framing, &format!("{line}\n"), &[line]);
         }
         check(&Framing::new(100), "5 <1>ab\n", &["5 <1>ab"]);
+        check(&Framing::new(2).counting(), "a\r\n10 <", &["a"]);
     }
 
     #[test]

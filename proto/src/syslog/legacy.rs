@@ -10,7 +10,7 @@
 
 use super::decimal::Decimal;
 use super::framing::Message;
-use super::stamp::{ISO_LEN, Rfc3164, When, fraction, is_blank, iso, zone};
+use super::stamp::{ISO_LEN, Iso, Rfc3164, When, fraction, is_blank, zone};
 use super::{Fields, Headers, KeepFields, Parsed, STATUS};
 use crate::event::{BatchBuilder, EventError};
 use std::net::Ipv6Addr;
@@ -106,76 +106,68 @@ fn invalid(message: &[u8], extra: &[(&str, &str)], builder: &mut BatchBuilder) -
 
 /// The number of `<n>` with which a message begins.
 pub(super) fn priority(message: &[u8]) -> Option<i64> {
-    let digits = bracketed(message)?.0;
-    Some(
-        digits
-            .bytes()
-            .fold(0, |n, digit| n * 10 + i64::from(digit - b'0')),
-    )
+    let digits = &message[1..digits_end(message)?];
+    Some(digits.iter().fold(0, |n, digit| n * 10 + i64::from(digit - b'0')))
 }
 
-/// The digits between the brackets, and what follows.
-fn bracketed(message: &[u8]) -> Option<(&str, &[u8])> {
+/// Where the bracket is that closes one to three digits.
+fn digits_end(message: &[u8]) -> Option<usize> {
     let (b'<', rest) = message.split_first()? else {
         return None;
     };
     let count = rest.iter().take(4).take_while(|b| b.is_ascii_digit()).count();
-    if !(1..=3).contains(&count) || rest.get(count) != Some(&b'>') {
-        return None;
-    }
-    Some((text(&rest[..count])?, &rest[count + 1..]))
+    ((1..=3).contains(&count) && rest.get(count) == Some(&b'>')).then_some(count + 1)
 }
 
 /// The fields of a message that has one of the two built-in forms.
 fn fields<'a>(message: &'a [u8], when: &When<'_>) -> Option<Fields<'a>> {
-    let (priority, rest) = bracketed(message)?;
-    let (version, rest) = version(rest)?;
-    let (stamp, unix_ms, rest, is_nil_allowed) = match rest.first()? {
-        b'-' => (None, None, &rest[1..], true),
+    let bracket = digits_end(message)?;
+    let after_bracket = &message[bracket + 1..];
+    let version_len = usize::from(has_version(after_bracket));
+    let after_version = &after_bracket[version_len..];
+    let rest = after_blank(after_version).unwrap_or(after_version);
+    let (unix_ms, stamp_len, is_nil_allowed) = match rest.first()? {
+        b'-' => (None, 1, true),
         b'0'..=b'9' => {
             let (unix_ms, length) = rfc5424_stamp(rest, when)?;
-            (Some(text(&rest[..length])?), Some(unix_ms), &rest[length..], true)
+            (Some(unix_ms), length, true)
         }
         _ => {
             let (parsed, length) = Rfc3164::parse(rest)?;
-            (
-                Some(text(&rest[..length])?),
-                parsed.unix_ms(when),
-                &rest[length..],
-                false,
-            )
+            (parsed.unix_ms(when), length, false)
         }
     };
-    let (host, rest) = host(after_blank(rest)?)?;
-    let host = match host {
-        "-" if is_nil_allowed => None,
-        "-" => return None,
-        host => Some(host),
-    };
+    let host_and_body = after_blank(&rest[stamp_len..])?;
+    let host_len = host_len(host_and_body)?;
+    let body = after_blank(&host_and_body[host_len..])?;
+    // All before the body is ASCII, and looked at as text once.
+    let head = std::str::from_utf8(&message[..message.len() - body.len()]).ok()?;
+    let part = |from: &[u8], length: usize| &head[message.len() - from.len()..][..length];
+    let host = part(host_and_body, host_len);
+    if host == "-" && !is_nil_allowed {
+        return None;
+    }
+    let stamp = part(rest, stamp_len);
     Some(Fields {
-        priority,
-        version,
-        stamp,
+        priority: &head[1..bracket],
+        version: (version_len > 0).then(|| part(after_bracket, 1)),
+        stamp: (stamp != "-").then_some(stamp),
         unix_ms,
-        host,
-        body: after_blank(rest)?,
+        host: (host != "-").then_some(host),
+        body,
     })
 }
 
-/// One digit that does not begin a year, and what follows one blank, if there is one.
-fn version(rest: &[u8]) -> Option<(Option<&str>, &[u8])> {
+/// Whether it begins with a digit that does not begin a year.
+fn has_version(rest: &[u8]) -> bool {
     let begins_year =
         || matches!(rest, [_, b, c, d, b'-', ..] if [b, c, d].iter().all(|b| b.is_ascii_digit()));
-    let (version, rest) = match rest.first()? {
-        b'0'..=b'9' if !begins_year() => (text(&rest[..1]), &rest[1..]),
-        _ => (None, rest),
-    };
-    Some((version, after_blank(rest).unwrap_or(rest)))
+    rest.first().is_some_and(u8::is_ascii_digit) && !begins_year()
 }
 
 /// Milliseconds since 1970 and the length; without a zone the time is that of this place.
 fn rfc5424_stamp(bytes: &[u8], when: &When<'_>) -> Option<(i64, usize)> {
-    let local_seconds = iso(bytes)?.0.local_seconds();
+    let local_seconds = Iso::parse(bytes)?.civil.local_seconds();
     let (fraction_len, ms) = fraction(&bytes[ISO_LEN..]).unwrap_or_default();
     let (zone_len, offset_seconds) = match zone(&bytes[ISO_LEN + fraction_len..]) {
         Some(zone) => zone,
@@ -185,18 +177,18 @@ fn rfc5424_stamp(bytes: &[u8], when: &When<'_>) -> Option<(i64, usize)> {
     Some((unix_ms, ISO_LEN + fraction_len + zone_len))
 }
 
-/// A name, an address or `-`, which a blank must follow.
-fn host(bytes: &[u8]) -> Option<(&str, &[u8])> {
+/// Length of a name, an address or `-`, which a blank must follow.
+fn host_len(bytes: &[u8]) -> Option<usize> {
     let end = bytes.iter().position(|b| is_blank(*b))?;
-    let (token, rest) = bytes.split_at(end);
+    let token = &bytes[..end];
     let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
     let (first, others) = token.split_first()?;
     let is_name = is_word(first)
         && others
             .iter()
             .all(|b| is_word(b) || matches!(b, b'.' | b'@' | b'-'));
-    let token = text(token)?;
-    (is_name || token == "-" || is_ipv6(token)).then_some((token, rest))
+    let is_host = is_name || token == b"-" || std::str::from_utf8(token).is_ok_and(is_ipv6);
+    is_host.then_some(end)
 }
 
 fn is_ipv6(token: &str) -> bool {
@@ -211,8 +203,4 @@ fn is_ipv6(token: &str) -> bool {
 fn after_blank(bytes: &[u8]) -> Option<&[u8]> {
     let (first, rest) = bytes.split_first()?;
     is_blank(*first).then_some(rest)
-}
-
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
 }

@@ -9,7 +9,7 @@
 
 use super::decimal::Decimal;
 use super::framing::Message;
-use super::stamp::{ISO_LEN, Rfc3164, When, fraction, iso, zone};
+use super::stamp::{ISO_LEN, Iso, Rfc3164, When, fraction, zone};
 use super::{Fields, Headers, KeepFields, Parsed, STATUS};
 use crate::event::{BatchBuilder, EventError};
 use std::borrow::Cow;
@@ -150,7 +150,7 @@ fn rfc3164_unix_ms(text: &str, now_unix_ms: i64) -> Option<(i64, usize)> {
 /// anything in its place.
 fn rfc5424_unix_ms(stamp: &str) -> Option<i64> {
     let bytes = stamp.as_bytes();
-    let (civil, exists) = iso(bytes)?;
+    let iso = Iso::parse(bytes)?;
     let rest = &bytes[ISO_LEN..];
     let (fraction_len, ms) = match rest.first()? {
         b'.' => fraction(rest)?,
@@ -161,5 +161,6 @@ fn rfc5424_unix_ms(stamp: &str) -> Option<i64> {
         b'+' | b'-' => zone(rest)?.1,
         _ => 0,
     };
-    exists.then_some((civil.local_seconds() - offset_seconds) * 1_000 + ms)
+    iso.exists()
+        .then(|| (iso.civil.local_seconds() - offset_seconds) * 1_000 + ms)
 }

@@ -127,27 +127,38 @@ fn is_time_of_day([h, m, s]: [i64; 3]) -> bool {
 /// Length of `YYYY-MM-DDTHH:MM:SS`.
 pub(super) const ISO_LEN: usize = 19;
 
-/// `YYYY-MM-DDTHH:MM:SS` of any digits; the flag says whether there is such a date and time.
-pub(super) fn iso(bytes: &[u8]) -> Option<(Civil, bool)> {
-    let bytes = bytes.get(..ISO_LEN)?;
-    if (bytes[4], bytes[7], bytes[10]) != (b'-', b'-', b'T') {
-        return None;
+/// `YYYY-MM-DDTHH:MM:SS` of any digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Iso {
+    pub(super) civil: Civil,
+    is_time: bool,
+}
+
+impl Iso {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..ISO_LEN)?;
+        if (bytes[4], bytes[7], bytes[10]) != (b'-', b'-', b'T') {
+            return None;
+        }
+        let (second_of_day, parts) = time_of_day(&bytes[11..])?;
+        let civil = Civil {
+            year: number(&bytes[..4])?,
+            month: number(&bytes[5..7])?,
+            day: number(&bytes[8..10])?,
+            second_of_day,
+        };
+        Some(Self {
+            civil,
+            is_time: is_time_of_day(parts),
+        })
     }
-    let (year, month, day) = (
-        number(&bytes[..4])?,
-        number(&bytes[5..7])?,
-        number(&bytes[8..10])?,
-    );
-    let (second_of_day, parts) = time_of_day(&bytes[11..])?;
-    let civil = Civil {
-        year,
-        month,
-        day,
-        second_of_day,
-    };
-    let length = days(year, month + 1) - days(year, month);
-    let exists = (1..=12).contains(&month) && (1..=length).contains(&day) && is_time_of_day(parts);
-    Some((civil, exists))
+
+    /// Whether there is such a date and time.
+    pub(super) fn exists(&self) -> bool {
+        let Civil { year, month, day, .. } = self.civil;
+        let length = days(year, month + 1) - days(year, month);
+        self.is_time && (1..=12).contains(&month) && (1..=length).contains(&day)
+    }
 }
 
 /// `.` and digits: their length and what they are in whole milliseconds.
@@ -275,9 +286,9 @@ mod tests {
     const UTC: &dyn Fn(i64) -> i64 = &|_| 0;
 
     fn ms(text: &str) -> i64 {
-        let (civil, exists) = iso(text.as_bytes()).unwrap();
-        assert!(exists, "{text}");
-        civil.local_seconds() * 1_000
+        let iso = Iso::parse(text.as_bytes()).unwrap();
+        assert!(iso.exists(), "{text}");
+        iso.civil.local_seconds() * 1_000
     }
 
     #[test]
@@ -292,12 +303,12 @@ mod tests {
             "2012-01-01T24:00:00",
             "2012-00-01T00:00:60",
         ] {
-            assert!(!iso(wrong.as_bytes()).unwrap().1, "{wrong}");
+            assert!(!Iso::parse(wrong.as_bytes()).unwrap().exists(), "{wrong}");
         }
-        let carried = iso(b"2012-13-32T24:60:61").unwrap().0.local_seconds() * 1_000;
+        let carried = Iso::parse(b"2012-13-32T24:60:61").unwrap().civil.local_seconds() * 1_000;
         assert_eq!(carried, ms("2013-02-02T01:01:01"));
         for wrong in ["2012-04-13 11:11:11", "2012-04-13T11:11", "2012-4-13T11:11:111"] {
-            assert_eq!(iso(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(Iso::parse(wrong.as_bytes()), None, "{wrong}");
         }
     }
 

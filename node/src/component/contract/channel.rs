@@ -28,6 +28,7 @@ macro_rules! suite {
             a_smaller_commit_gives_the_difference_back,
             a_position_is_kept_with_its_commit_and_only_then,
             an_empty_batch_commits_its_position,
+            takes_that_are_committed_at_once_keep_the_position_of_the_last_one_begun,
             attaching_anew_rolls_open_leases_back_and_fences_them,
             attaching_anew_frees_reservations_and_fences_them,
             a_detached_channel_refuses_and_keeps_what_it_has,
@@ -344,6 +345,36 @@ pub async fn an_empty_batch_commits_its_position(make: Make<'_>) {
         .unwrap();
     assert_eq!(channel.position("source/r1").as_deref(), Some(&b"p"[..]));
     assert!(take(&channel, 1).await.is_none());
+}
+
+pub async fn takes_that_are_committed_at_once_keep_the_position_of_the_last_one_begun(make: Make<'_>) {
+    let channel = make(100, 100, 3);
+    put(&channel, 0..50).await.unwrap();
+    let mut commits = Vec::new();
+    for n in 0..5 {
+        let (ticket, _) = take(&channel, 10).await.unwrap();
+        let position = Position {
+            owner: "sink/k1".into(),
+            bytes: Bytes::from(format!("at {n}")),
+        };
+        let channel = channel.clone();
+        commits.push(Box::pin(async move {
+            channel.commit_take(ticket, Some(position)).await
+        }));
+    }
+    let mut done = Vec::new();
+    for commit in &mut commits {
+        done.push(futures_util::poll!(commit.as_mut()));
+    }
+    // Waited for the other way round.
+    for (commit, done) in commits.into_iter().zip(done).rev() {
+        match done {
+            std::task::Poll::Ready(committed) => committed.unwrap(),
+            std::task::Poll::Pending => commit.await.unwrap(),
+        }
+    }
+    assert_eq!(channel.position("sink/k1").as_deref(), Some(&b"at 4"[..]));
+    assert_eq!(channel.held(), 0);
 }
 
 pub async fn attaching_anew_rolls_open_leases_back_and_fences_them(make: Make<'_>) {

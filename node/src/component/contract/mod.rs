@@ -10,7 +10,7 @@ pub mod sink;
 pub mod source;
 
 use super::BoxFuture;
-use super::channel::{ChannelError, ChannelHandle, Claim};
+use super::channel::{Channel, ChannelError, ChannelHandle, ChannelLimits, Claim, Position, Ticket, Want};
 use super::context::{Clock, Common, Shutdown};
 use super::counters::{ChannelCounters, SinkCounters, SourceCounters};
 use super::fault::Faults;
@@ -105,6 +105,99 @@ pub fn memory_channel(capacity: usize) -> ChannelHandle {
     handle
 }
 
+/// As [`memory_channel`], and it says that it survives the process, for what a sink makes of that.
+pub fn durable_channel(capacity: usize, faults: Faults) -> (Arc<Durable>, ChannelHandle) {
+    let config = crate::channel::memory::Config {
+        capacity,
+        keep_alive: Duration::ZERO,
+        ..Default::default()
+    };
+    let channel = Arc::new(Durable(config.build().unwrap(), Mutex::default()));
+    let handle = ChannelHandle::new("c1", channel.clone(), ChannelCounters::default(), faults);
+    handle.channel().attach();
+    (channel, handle)
+}
+
+/// A channel that says that it survives the process, and whose disk may fail.
+pub struct Durable(crate::channel::memory::Memory, Mutex<Option<bool>>);
+
+impl Durable {
+    /// The next commit of a take fails; it may have happened all the same.
+    pub fn fail_commit(&self, happens: bool) {
+        *self.1.lock().unwrap() = Some(happens);
+    }
+}
+
+impl Channel for Durable {
+    fn limits(&self) -> ChannelLimits {
+        ChannelLimits {
+            durable: true,
+            ..self.0.limits()
+        }
+    }
+    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Ticket, ChannelError>> {
+        self.0.reserve(claim)
+    }
+    fn cancel(&self, ticket: Ticket) {
+        self.0.cancel(ticket);
+    }
+    fn commit_put(
+        &self,
+        ticket: Ticket,
+        batch: Batch,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>> {
+        self.0.commit_put(ticket, batch, position)
+    }
+    fn take(
+        &self,
+        want: Want,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>> {
+        self.0.take(want, wait)
+    }
+    fn commit_take(
+        &self,
+        ticket: Ticket,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>> {
+        Box::pin(async move {
+            let trouble = self.1.lock().unwrap().take();
+            if trouble != Some(false) {
+                self.0.commit_take(ticket, position).await?;
+            }
+            match trouble {
+                None => Ok(()),
+                Some(_) => Err(ChannelError::Storage("disk failed".to_owned())),
+            }
+        })
+    }
+    fn rollback(&self, ticket: Ticket) -> usize {
+        self.0.rollback(ticket)
+    }
+    fn position(&self, owner: &str) -> Option<Bytes> {
+        self.0.position(owner)
+    }
+    fn queued(&self) -> usize {
+        self.0.queued()
+    }
+    fn held(&self) -> usize {
+        self.0.held()
+    }
+    fn pinned_bytes(&self) -> usize {
+        self.0.pinned_bytes()
+    }
+    fn attach(&self) -> u64 {
+        self.0.attach()
+    }
+    fn detach(&self, generation: u64) {
+        self.0.detach(generation);
+    }
+    fn check(&self) -> Result<(), String> {
+        self.0.check()
+    }
+}
+
 pub async fn put(channel: &ChannelHandle, batch: Batch) {
     let permit = channel.reserve(Claim::of(&batch)).await.unwrap();
     permit.commit(batch, None).await.unwrap();
@@ -122,6 +215,11 @@ pub fn bodies(batch: &Batch) -> Vec<String> {
 #[derive(Debug, Default)]
 pub struct Recorder {
     committed: Mutex<Vec<Batch>>,
+    /// As a channel keeps it.
+    position: Mutex<Option<Bytes>>,
+    durable: AtomicBool,
+    /// Puts after which all are refused, if that is wanted.
+    accepts_left: Mutex<Option<u64>>,
     refusals_left: AtomicU64,
     /// 0 is no limit.
     body_bytes_max: AtomicU64,
@@ -147,6 +245,22 @@ impl Recorder {
         self.refusals_left.store(count, SeqCst);
     }
 
+    /// The next `count` puts are accepted and those after them are not, until this is called again.
+    pub fn accept(&self, count: Option<u64>) {
+        *self.accepts_left.lock().unwrap() = count;
+    }
+
+    fn accepts(&self) -> bool {
+        match &mut *self.accepts_left.lock().unwrap() {
+            None => true,
+            Some(left) => {
+                let accepts = *left > 0;
+                *left = left.saturating_sub(1);
+                accepts
+            }
+        }
+    }
+
     /// A put may have so many bytes of bodies and never more.
     pub fn limit(&self, body_bytes: u64) {
         self.body_bytes_max.store(body_bytes, SeqCst);
@@ -155,6 +269,21 @@ impl Recorder {
     /// Puts do not return from now on.
     pub fn hang(&self) {
         self.hangs.store(true, SeqCst);
+    }
+
+    /// Says that it keeps what it has beyond the process.
+    pub fn be_durable(&self) {
+        self.durable.store(true, SeqCst);
+    }
+
+    /// Another channel, in which everything is forgotten.
+    pub fn forget_position(&self) {
+        *self.position.lock().unwrap() = None;
+    }
+
+    /// Whole batches, with their headers.
+    pub fn committed(&self) -> Vec<Batch> {
+        self.committed.lock().unwrap().clone()
     }
 
     pub fn batches(&self) -> Vec<Vec<String>> {
@@ -205,14 +334,14 @@ impl Recorder {
 }
 
 impl Put for Recorder {
-    fn put(&self, batch: Batch, _: Option<Bytes>) -> BoxFuture<'_, Result<(), ChannelError>> {
+    fn put(&self, batch: Batch, position: Option<Bytes>) -> BoxFuture<'_, Result<(), ChannelError>> {
         Box::pin(async move {
             self.seen.send_modify(|seen| seen.puts += 1);
             if self.hangs.load(SeqCst) {
                 std::future::pending::<()>().await;
             }
             let refuse = |left: u64| left.checked_sub(1);
-            if self.refusals_left.fetch_update(SeqCst, SeqCst, refuse).is_ok() {
+            if self.refusals_left.fetch_update(SeqCst, SeqCst, refuse).is_ok() || !self.accepts() {
                 self.seen.send_modify(|seen| seen.refused += 1);
                 return Err(ChannelError::Full);
             }
@@ -222,17 +351,24 @@ impl Put for Recorder {
             }
             let events = batch.len();
             self.committed.lock().unwrap().push(batch);
+            if position.is_some() {
+                *self.position.lock().unwrap() = position;
+            }
             self.seen.send_modify(|seen| seen.events += events);
             Ok(())
         })
     }
 
     fn position(&self) -> Option<Bytes> {
-        None
+        self.position.lock().unwrap().clone()
     }
 
     fn transaction_capacity(&self) -> Option<usize> {
         None
+    }
+
+    fn durable(&self) -> bool {
+        self.durable.load(SeqCst)
     }
 }
 

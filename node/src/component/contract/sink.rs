@@ -39,6 +39,11 @@ pub trait Fixture {
     /// Builds the sink from its recipe, again and again.
     fn build(&self) -> Box<dyn DynSink>;
 
+    /// The channel that it takes from.
+    fn channel(&self, capacity: usize) -> ChannelHandle {
+        memory_channel(capacity)
+    }
+
     /// The bodies that have arrived, in order; none if the sink leaves no trace.
     fn delivered(&self) -> Option<Vec<String>>;
 }
@@ -51,8 +56,8 @@ fn texts(range: Range<u32>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 
-async fn filled(range: Range<u32>) -> ChannelHandle {
-    let channel = memory_channel(1_000);
+async fn filled(fixture: &impl Fixture, range: Range<u32>) -> ChannelHandle {
+    let channel = fixture.channel(1_000);
     fill(&channel, range).await;
     channel
 }
@@ -87,7 +92,7 @@ fn check(fixture: &impl Fixture, expected: Vec<String>) {
 }
 
 pub async fn events_are_delivered_once_in_order_and_committed(fixture: &impl Fixture) {
-    let (channel, ctx) = (filled(0..EVENTS).await, sink_context("k1"));
+    let (channel, ctx) = (filled(fixture, 0..EVENTS).await, sink_context("k1"));
     let mut sink = fixture.build();
     assert!(sink.want().events > 0 && sink.want().bytes > 0);
     sink.start(&ctx).await.unwrap();
@@ -99,7 +104,7 @@ pub async fn events_are_delivered_once_in_order_and_committed(fixture: &impl Fix
 }
 
 pub async fn a_lease_whose_process_was_dropped_is_rolled_back(fixture: &impl Fixture) {
-    let (channel, ctx) = (filled(0..EVENTS).await, sink_context("k1"));
+    let (channel, ctx) = (filled(fixture, 0..EVENTS).await, sink_context("k1"));
     let mut sink = fixture.build();
     sink.start(&ctx).await.unwrap();
     let lease = channel.take(sink.want(), SOON).await.unwrap().unwrap();
@@ -112,7 +117,7 @@ pub async fn a_lease_whose_process_was_dropped_is_rolled_back(fixture: &impl Fix
 }
 
 pub async fn a_refused_commit_is_an_error_and_loses_nothing(fixture: &impl Fixture) {
-    let (channel, ctx) = (filled(0..EVENTS).await, sink_context("k1"));
+    let (channel, ctx) = (filled(fixture, 0..EVENTS).await, sink_context("k1"));
     let mut sink = fixture.build();
     sink.start(&ctx).await.unwrap();
     turn(&mut sink, &channel, &ctx).await.unwrap();
@@ -137,7 +142,7 @@ pub async fn a_refused_commit_is_an_error_and_loses_nothing(fixture: &impl Fixtu
 }
 
 pub async fn stopping_after_process_keeps_everything(fixture: &impl Fixture) {
-    let (channel, ctx) = (filled(0..EVENTS).await, sink_context("k1"));
+    let (channel, ctx) = (filled(fixture, 0..EVENTS).await, sink_context("k1"));
     let mut sink = fixture.build();
     sink.start(&ctx).await.unwrap();
     turn(&mut sink, &channel, &ctx).await.unwrap();
@@ -147,7 +152,7 @@ pub async fn stopping_after_process_keeps_everything(fixture: &impl Fixture) {
 }
 
 pub async fn an_idle_round_is_harmless(fixture: &impl Fixture) {
-    let (channel, ctx) = (memory_channel(1_000), sink_context("k1"));
+    let (channel, ctx) = (fixture.channel(1_000), sink_context("k1"));
     let mut sink = fixture.build();
     sink.start(&ctx).await.unwrap();
     assert!(!turn(&mut sink, &channel, &ctx).await.unwrap());
@@ -161,7 +166,7 @@ pub async fn an_idle_round_is_harmless(fixture: &impl Fixture) {
 }
 
 pub async fn a_sink_built_anew_goes_on_where_the_last_one_was(fixture: &impl Fixture) {
-    let (channel, ctx) = (filled(0..EVENTS).await, sink_context("k1"));
+    let (channel, ctx) = (filled(fixture, 0..EVENTS).await, sink_context("k1"));
     let mut first = fixture.build();
     first.start(&ctx).await.unwrap();
     turn(&mut first, &channel, &ctx).await.unwrap();
@@ -174,7 +179,7 @@ pub async fn a_sink_built_anew_goes_on_where_the_last_one_was(fixture: &impl Fix
 }
 
 pub async fn what_is_delivered_is_counted(fixture: &impl Fixture) {
-    let channel = filled(0..EVENTS).await;
+    let channel = filled(fixture, 0..EVENTS).await;
     let ctx = SinkContext::new(common("k1"), Default::default(), "sink/k1".into(), None);
     let mut sink = fixture.build();
     sink.start(&ctx).await.unwrap();

@@ -81,6 +81,12 @@ impl Running {
         }
     }
 
+    /// Ends it at its next await, without a word.
+    pub async fn abort(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
     /// Asks it to stop and returns what it says.
     pub async fn stop(self) -> Result<(), RunError> {
         self.shutdown.request();

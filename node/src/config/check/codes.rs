@@ -33,6 +33,10 @@ pub const CODES: &[(&str, &str)] = &[
         "warning: a later definition replaces another value",
     ),
     ("deprecated", "warning: an old spelling, still understood"),
+    (
+        "different-channels",
+        "note: a group whose sinks read different channels",
+    ),
     ("empty", "warning: no key or no value; ignored"),
     ("empty-agent", "error: nothing of the agent is left to run"),
     (

@@ -67,18 +67,23 @@ pub fn findings(loaded: &Loaded, agent: Option<&str>, types: &Arc<Types>) -> Vec
         let message = "no agent: a line such as \"a1.channels = c1\" makes one".to_owned();
         all.push(of_agent("?", &file, Severity::Error, "no-agent", message));
     }
-    // What a value is worth that nobody has asked for, nobody knows.
-    let unknown = |p: &&super::Property| loaded.unknown_values.contains(&p.key);
-    let unknown: BTreeSet<Spot> = loaded
-        .properties
-        .iter()
-        .filter(unknown)
-        .map(|p| spot(&p.place))
-        .collect();
-    all.retain(|f| !(LOUDER.contains(&f.code) && unknown.contains(&spot(&f.place))));
     all.extend(text::look(&loaded.properties, agent));
     all.extend(strangers(loaded, &properties, agent));
+    all.retain(|f| !is_of_unknown_value(f, loaded));
     tidy(all)
+}
+
+/// Whether it judges a value that a config filter would have given, had its command been run.
+fn is_of_unknown_value(finding: &Finding, loaded: &Loaded) -> bool {
+    let judges = LOUDER.contains(&finding.code) || finding.code == "unresolved";
+    let Some(property) = finding.property.as_deref().filter(|_| judges) else {
+        return false;
+    };
+    let mut unknown = loaded
+        .properties
+        .iter()
+        .filter(|p| loaded.unknown_values.contains(&p.key));
+    unknown.any(|p| p.place == finding.place && p.key.ends_with(property))
 }
 
 /// What a start does not find by itself: to be added to what reading the files, [`graph::read`] and [`apply`] say.

@@ -1,6 +1,8 @@
 //! The checker from outside: order, agents, output, and what it must not say.
 
 use super::*;
+use crate::component::contract::TempDir;
+use crate::config::Sources;
 use crate::config::{merge, properties};
 use crate::topology::all_types;
 
@@ -59,6 +61,65 @@ fn secrets_are_not_shown() {
         None,
     );
     assert!(said.contains("placeholder") && !said.contains("hush"), "{said}");
+}
+
+/// A listener with TLS whose store and password come from elsewhere.
+fn tls(folder: &TempDir, keystore: &str, sources: Sources) -> String {
+    let file = folder.path().join("f");
+    let listener = format!(
+        "a1.sources.r1.type = avro\na1.sources.r1.bind = h\na1.sources.r1.port = 4141\na1.sources.r1.ssl = true\n{keystore}"
+    );
+    std::fs::write(&file, GOOD.replace("a1.sources.r1.type = seq\n", &listener)).unwrap();
+    let sources = Sources {
+        files: vec![file],
+        ..sources
+    };
+    let loaded = crate::config::load(&sources).unwrap();
+    run(&loaded, None, &Arc::new(all_types()), false).0
+}
+
+#[test]
+fn stores_of_the_whole_agent_come_from_system_properties_and_the_environment() {
+    let folder = TempDir::new();
+    let store = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/ec.jks");
+    let pairs = |pairs: &[(&str, &str)]| {
+        let owned = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        owned.collect::<BTreeMap<_, _>>()
+    };
+    let environment = pairs(&[
+        ("FLUME_SSL_KEYSTORE_PATH", "/nowhere"),
+        ("FLUME_SSL_KEYSTORE_PASSWORD", "changeit"),
+    ]);
+    let sources = Sources {
+        environment: environment.clone(),
+        ..Sources::default()
+    };
+    let said = tls(&folder, "", sources);
+    assert!(
+        said.contains("\"/nowhere\" cannot be read") && said.contains("javax.net.ssl.keyStore"),
+        "{said}"
+    );
+    let sources = Sources {
+        environment,
+        system_properties: pairs(&[("javax.net.ssl.keyStore", store)]),
+        ..Sources::default()
+    };
+    assert_eq!(tls(&folder, "", sources), "0 errors, 0 warnings, 0 notes\n");
+}
+
+#[test]
+fn what_was_not_asked_for_is_not_called_wrong() {
+    let folder = TempDir::new();
+    let store = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/ec.jks");
+    let text = format!(
+        "a1.sources.r1.keystore = {store}\na1.sources.r1.keystore-password = ${{f1[pw]}}\na1.configfilters = f1\n\
+         a1.configfilters.f1.type = external\na1.configfilters.f1.command = /bin/echo\n"
+    );
+    let said = tls(&folder, &text, Sources::default());
+    assert!(
+        said.contains("note[filter-not-run]") && said.contains("\n0 errors, 0 warnings"),
+        "{said}"
+    );
 }
 
 #[test]

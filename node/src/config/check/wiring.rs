@@ -1,4 +1,4 @@
-//! What only shows with several components in view: ports, folders, batches, sinks that compete.
+//! What only shows with several components in view: ports, folders, batches, sinks that compete or stand apart.
 
 use crate::component::keys::{Entry, Finding, Place, Severity};
 use crate::component::registry::Types;
@@ -22,6 +22,7 @@ pub(super) fn look(
     folders(graph, &mut all);
     batches(graph, types, &mut all);
     competing(properties, agent, graph, &mut all);
+    apart(graph, &mut all);
     timestamps(graph, &mut all);
     all
 }
@@ -263,6 +264,37 @@ fn competing(properties: &BTreeMap<String, Entry>, agent: &str, graph: &Graph, a
             Severity::Note,
             "competing-sinks",
             ("channel", channel),
+            None,
+            message,
+        ));
+    }
+}
+
+/// Groups whose sinks cannot stand in for each other.
+fn apart(graph: &Graph, all: &mut Vec<Finding>) {
+    for group in &graph.groups {
+        let members = graph.sinks.iter().filter(|sink| group.edges.contains(&sink.name));
+        let mut channels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (sink, channel) in members.flat_map(|sink| sink.edges.iter().map(move |c| (sink, c))) {
+            channels.entry(channel).or_default().push(&sink.name);
+        }
+        if channels.len() < 2 {
+            continue;
+        }
+        let told: Vec<String> = channels
+            .iter()
+            .map(|(channel, sinks)| format!("{} from {channel}", sinks.join(", ")))
+            .collect();
+        let message = format!(
+            "its sinks read different channels ({}): each channel is emptied by its own sinks, and no other one takes \
+             over what waits there",
+            told.join("; ")
+        );
+        all.push(finding(
+            &group.place,
+            Severity::Note,
+            "different-channels",
+            ("sink group", group),
             None,
             message,
         ));

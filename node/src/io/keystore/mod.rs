@@ -1,4 +1,4 @@
-//! Java's key stores and trust stores: JKS ([`jks`]) and PKCS#12 ([`pkcs12`]), told apart by their content, as Java
+//! Java's key stores and trust stores: JKS (`jks`) and PKCS#12 (`pkcs12`), told apart by their content, as Java
 //! does since version 9 whatever the configured type says.
 //!
 //! A store is read whole and once; nothing of it is written. What is wrong is told in words an operator can act

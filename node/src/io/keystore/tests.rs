@@ -29,6 +29,11 @@ fn jks(version: u32, password: &str, entries: &[Vec<u8>]) -> Vec<u8> {
     let count = u32::try_from(entries.len()).unwrap();
     let mut bytes = [0xfeed_feed_u32, version, count].map(u32::to_be_bytes).concat();
     bytes.extend(entries.concat());
+    sealed(bytes, password)
+}
+
+/// With the digest that fits.
+fn sealed(mut bytes: Vec<u8>, password: &str) -> Vec<u8> {
     let mut digest = Sha1::new();
     digest.update(
         password
@@ -225,6 +230,24 @@ fn every_changed_byte_of_a_jks_store_is_noticed() {
                 read(&bytes[..at], Some("changeit")).is_err(),
                 "{name}: cut at {at}"
             );
+        }
+    }
+}
+
+#[test]
+fn a_jks_store_that_was_changed_by_who_knows_the_password_is_refused_or_read() {
+    for name in ["ec.jks", "trust.jks", "chain.jks"] {
+        let bytes = bytes(name);
+        let content = &bytes[..bytes.len() - 20];
+        for at in 0..content.len() {
+            for change in [0x01, 0x80, 0xff] {
+                let mut changed = content.to_vec();
+                changed[at] ^= change;
+                if let Ok(store) = read(&sealed(changed, "changeit"), Some("changeit")) {
+                    assert!(store.trust().count() <= 1);
+                    let _ = store.keys.iter().map(Key::private).count();
+                }
+            }
         }
     }
 }

@@ -175,7 +175,7 @@ fn note_strangers(
         let hit = |name: &&str| {
             word.eq_ignore_ascii_case(name) || pattern.as_ref().is_some_and(|p| p.matches(name))
         };
-        !here.iter().any(|name| hit(name))
+        !here.iter().any(hit)
     });
     let (known, unknown): (Vec<&str>, Vec<&str>) = unmatched
         // A pattern may be meant for what only Java has.

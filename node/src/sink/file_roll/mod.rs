@@ -1,40 +1,56 @@
 //! `file_roll`: writes events into files of a directory, a new one every interval, Flume's RollingFileSink.
 //!
-//! Promise: at least once. A transaction is serialised into one buffer, written with one call and then committed;
-//! it is not synced to disk, as in Flume. A file never loses what it has: names that exist are passed over (Flume
-//! truncates them).
+//! Promise: exactly once, as far as the channel allows. A transaction is serialised into one buffer, written with one
+//! call, synced, and then committed together with the file and its length; at the start the file is cut back to what
+//! is committed ([`ledger`]). So what is in the files is what the channel has let go, whatever dies in between. A
+//! file never loses what it has: names that exist are passed over (Flume truncates them).
+//!
+//! Whether there is a sync is `sink.sync`: as the channel (the default), always, never. A channel in memory is gone
+//! with the machine, and a killed process leaves what it has written to the kernel: there is nothing to gain. For a
+//! durable one many leases are written, synced once and committed in order; a sync is due when no more is queued,
+//! after [`HELD_BYTES_MAX`], [`HELD_LEASES_MAX`] or [`HELD_TIME_MAX`].
+//!
+//! ```text
+//!   durable  write write write  sync  commit commit commit      memory  write commit  write commit
+//! ```
 //!
 //! | failure | what happens |
 //! |---|---|
 //! | directory missing, file cannot be opened | nothing is taken; the sink is tried again later |
-//! | write fails in the middle | the file is cut back to where the transaction began and closed; the events come again, into the next file, not doubled |
+//! | write or sync fails | the file is cut back to what is committed and closed; the events come again, into the next file, not doubled |
 //! | commit refused because the channel was restarted | the file is cut back too, as the events come again |
-//! | commit fails otherwise | what is written stays; the events may come again |
-//! | the process dies, or the turn is dropped, between write and commit | the events come again, doubled |
+//! | commit fails otherwise | with the next lease the channel is asked what is committed, and the file is cut back to it |
+//! | the process or the sink dies between write and commit | the file is cut back, or removed if it is new, when the sink is built again; with a memory channel that is the case inside of one process |
+//! | the machine dies | durable channel: the same; what was not synced is not committed |
 //!
 //! Other differences: a file is opened for the first events, not before, so that an idle sink leaves no empty
 //! files; a file closes on time, or up to a second late when idle, and only if something is in it; `batchSize` 0
 //! is refused (Flume spins); an unknown serializer is refused at the start (Flume fails every delivery).
-//!
-//! Syncing and keeping the file's length with the commit (so that the last row of the table cuts back as well)
-//! have their places in `Output` and in `deliver`. Source: `flume/channels-and-sinks.md` 6.3.
+//! Between the creation of a file and its first commit a hidden note lies beside it.
+//! Source: `flume/channels-and-sinks.md` 6.3.
 
+mod ledger;
 mod names;
+mod output;
 
 pub use self::names::Naming;
 
+use self::ledger::Note;
 use self::names::Names;
+use self::output::Output;
 use crate::component::channel::{ChannelError, Lease, Want};
 use crate::component::error::{BuildError, RunError};
 use crate::component::keys::Keys;
 use crate::component::registry::{BuildContext, Type};
 use crate::component::serializer::Serializer;
 use crate::component::sink::{DynSink, Sink, SinkContext};
+use bytes::Bytes;
 use cluster::time::Time;
 use proto::event::Batch;
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 use tracing::{debug, error, warn};
 
@@ -56,6 +72,24 @@ const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the buffer that are kept between transactions.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
+/// Bytes of events that may be written and not committed.
+const HELD_BYTES_MAX: u64 = 16 << 20;
+/// Leases that may be written and not committed.
+const HELD_LEASES_MAX: usize = 512;
+/// How long a lease may be written and not committed while others come.
+const HELD_TIME_MAX: Duration = Duration::from_millis(50);
+
+/// When what is written is synced before it is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// When the channel survives the process.
+    Channel,
+    /// Always.
+    Always,
+    /// Never: a machine that dies may have committed what is not in the file.
+    Never,
+}
+
 /// Settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -65,6 +99,8 @@ pub struct Config {
     pub roll_interval: Option<Duration>,
     /// `sink.batchSize`: events in one transaction; default 100.
     pub batch_size_events: usize,
+    /// `sink.sync`: channel, always or never, any case; default channel. Ours, Flume never does.
+    pub sync: Sync,
     /// `sink.serializer`: default TEXT; its own keys are below `sink.serializer.`.
     pub serializer: String,
     /// `sink.pathManager`: default DEFAULT.
@@ -81,6 +117,7 @@ impl Default for Config {
             directory: PathBuf::new(),
             roll_interval: Some(Duration::from_secs(30)),
             batch_size_events: 100,
+            sync: Sync::Channel,
             serializer: "TEXT".to_owned(),
             naming: Naming::Millis,
             prefix: String::new(),
@@ -103,6 +140,7 @@ impl Config {
                 .filter(|secs| *secs > 0)
                 .map(Duration::from_secs),
             batch_size_events: batch_size,
+            sync: sync(keys),
             serializer: keys.text("sink.serializer").unwrap_or(default.serializer),
             naming: Naming::read(keys),
             prefix: keys.text("sink.pathManager.prefix").unwrap_or_default(),
@@ -118,17 +156,44 @@ impl Config {
             serializer,
             open: None,
             buffer: Vec::new(),
-            create: create_file,
+            held: Vec::new(),
+            held_bytes: 0,
+            held_since: Time::ZERO,
+            committed: None,
+            note: None,
+            doubt: true,
+            create: output::create,
         })
     }
 }
+
+fn sync(keys: &mut Keys) -> Sync {
+    let Some(word) = keys.text("sink.sync") else {
+        return Sync::Channel;
+    };
+    match word.to_ascii_lowercase().as_str() {
+        "channel" => Sync::Channel,
+        "always" => Sync::Always,
+        "never" => Sync::Never,
+        _ => {
+            let message = format!("expected channel, always or never, found \"{word}\"");
+            keys.wrong("sink.sync", &message);
+            Sync::Channel
+        }
+    }
+}
+
+const EXPECTED: &str = "expected TEXT, HEADER_AND_TEXT or AVRO_EVENT";
+/// Takes the schema of a file from the headers of its first event.
+const SCHEMA_FROM_EVENTS: &str = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
 
 /// Finds and builds the serializer; what is wrong with it is noted at the property too.
 fn serializer(keys: &mut Keys, name: &str, ctx: &BuildContext) -> Result<Box<dyn Serializer>, BuildError> {
     let mut part = keys.below("sink.serializer.");
     let built = match ctx.types.serializers.find(name) {
         Some(found) => found.build(&mut part, ctx).map_err(|e| e.0),
-        None => Err("unknown (expected TEXT or HEADER_AND_TEXT)".to_owned()),
+        None if name == SCHEMA_FROM_EVENTS => Err(format!("known, not in this version ({EXPECTED})")),
+        None => Err(format!("unknown ({EXPECTED})")),
     };
     keys.absorb(part);
     built.map_err(|why| {
@@ -145,6 +210,17 @@ pub struct FileRoll {
     names: Names,
     open: Option<Open>,
     buffer: Vec<u8>,
+    /// Written, not committed, in order.
+    held: Vec<Held>,
+    /// Bytes of their events.
+    held_bytes: u64,
+    held_since: Time,
+    /// The position that was committed last.
+    committed: Option<Bytes>,
+    /// Of an open file without a commit.
+    note: Option<Note>,
+    /// What is committed is to be asked for before anything is written.
+    doubt: bool,
     /// Makes a file that must not exist; tests put in files that fail.
     create: fn(&Path) -> io::Result<Box<dyn Output>>,
 }
@@ -155,29 +231,17 @@ struct Open {
     since: Time,
     /// Bytes of the transactions so far.
     len: u64,
+    /// Bytes of those that are committed.
+    committed: u64,
+    /// Whether what is written is synced before it is committed.
+    sync: bool,
 }
 
-/// What is asked of an open file.
-trait Output: Send {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn cut(&mut self, len: u64) -> io::Result<()>;
-}
-
-impl Output for File {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)?;
-        self.flush()
-    }
-
-    fn cut(&mut self, len: u64) -> io::Result<()> {
-        self.set_len(len)
-    }
-}
-
-/// Opened for appending, so that what follows a cut stands at the cut.
-fn create_file(path: &Path) -> io::Result<Box<dyn Output>> {
-    let file = OpenOptions::new().append(true).create_new(true).open(path)?;
-    Ok(Box::new(file))
+/// A lease whose events are written.
+struct Held {
+    lease: Lease,
+    /// Bytes of the file with it.
+    len: u64,
 }
 
 impl Sink for FileRoll {
@@ -194,55 +258,89 @@ impl Sink for FileRoll {
         Some(self.config.batch_size_events)
     }
 
-    async fn process(&mut self, lease: Lease, ctx: &SinkContext) -> Result<(), RunError> {
-        self.roll(ctx);
-        let events = lease.batch().len() as u64;
-        ctx.counters.attempted.add(events);
-        let before = self.deliver(lease.batch(), ctx)?;
-        match lease.commit().await {
-            Ok(()) => {
-                ctx.counters.delivered.add(events);
-                Ok(())
-            }
-            Err(error) => {
-                if error == ChannelError::Fenced {
-                    self.take_back(before, ctx);
-                }
-                Err(error.into())
-            }
-        }
-    }
-
-    async fn idle(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
-        self.roll(ctx);
+    async fn start(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
+        self.mend(ctx, ctx.position.clone(), None);
         Ok(())
     }
 
+    async fn process(&mut self, lease: Lease, ctx: &SinkContext) -> Result<(), RunError> {
+        if self.doubt {
+            self.mend(ctx, lease.position(&ctx.owner), Some(lease.durable()));
+            self.doubt = false;
+        }
+        self.roll(ctx).await?;
+        let durable = lease.durable();
+        let sync = match self.config.sync {
+            Sync::Channel => durable,
+            Sync::Always => true,
+            Sync::Never => false,
+        };
+        ctx.counters.attempted.add(lease.batch().len() as u64);
+        if self.open.is_none() {
+            self.open = Some(self.open_next(durable, sync, ctx)?);
+        }
+        let len = self.write(lease.batch(), sync, ctx)?;
+        if self.held.is_empty() {
+            (self.held_bytes, self.held_since) = (0, ctx.clock.now());
+        }
+        self.held_bytes += lease.batch().used_bytes() as u64;
+        let more = sync && lease.more_queued();
+        self.held.push(Held { lease, len });
+        if more && !self.is_full(ctx) {
+            return Ok(());
+        }
+        self.settle(ctx).await
+    }
+
+    async fn idle(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
+        self.settle(ctx).await?;
+        self.roll(ctx).await
+    }
+
     async fn stop(&mut self, ctx: &SinkContext) {
-        self.close(ctx);
+        match self.settle(ctx).await {
+            Ok(()) => self.close(ctx),
+            Err(why) => error!(error = %why, "the last events are not committed"),
+        }
     }
 }
 
 impl FileRoll {
-    /// Closes the file when its time is over.
-    fn roll(&mut self, ctx: &SinkContext) {
-        let (Some(open), Some(interval)) = (&self.open, self.config.roll_interval) else {
-            return;
-        };
-        if ctx.clock.now() - open.since >= interval {
-            self.close(ctx);
+    /// Holds the files against what is committed.
+    fn mend(&mut self, ctx: &SinkContext, position: Option<Bytes>, durable: Option<bool>) {
+        if self.open.take().is_some() {
+            ctx.counters.connections_closed.add(1);
         }
+        self.note = None;
+        if let Some(position) = &position {
+            self.buffer.clear();
+            self.serializer.footer(&mut self.buffer);
+            ledger::cut_back(position, &self.buffer);
+        }
+        Note::of(&self.config.directory, &ctx.name).mend(position.as_deref(), durable);
+        self.committed = position;
     }
 
-    /// Writes a transaction and returns how long the file was before.
-    fn deliver(&mut self, batch: &Batch, ctx: &SinkContext) -> Result<u64, RunError> {
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => self.open_next(ctx)?,
+    /// Closes the file when its time is over.
+    async fn roll(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
+        let (Some(open), Some(interval)) = (&self.open, self.config.roll_interval) else {
+            return Ok(());
         };
-        let before = open.len;
+        if ctx.clock.now() - open.since >= interval {
+            self.settle(ctx).await?;
+            self.close(ctx);
+        }
+        Ok(())
+    }
+
+    /// Writes a transaction and returns how long the file is with it.
+    fn write(&mut self, batch: &Batch, sync: bool, ctx: &SinkContext) -> Result<u64, RunError> {
+        let Some(open) = &mut self.open else {
+            return Err(RunError::bug("no file is open"));
+        };
+        open.sync |= sync;
         self.buffer.clear();
-        if before == 0 {
+        if open.len == 0 {
             self.serializer.header(&mut self.buffer);
         }
         self.serializer.write(batch, &mut self.buffer);
@@ -254,17 +352,59 @@ impl FileRoll {
         let failed = written.map_err(|why| {
             RunError::retry(format!("failed to write file {}", open.path.display())).caused_by(why)
         });
-        self.open = Some(open);
+        let len = open.len;
         if let Err(why) = failed {
-            self.take_back(before, ctx);
+            self.take_back(ctx);
             return Err(why);
         }
-        Ok(before)
+        Ok(len)
     }
 
-    /// Cuts the file back to `len` and leaves it; a file in which nothing is left goes.
-    fn take_back(&mut self, len: u64, ctx: &SinkContext) {
+    /// Whether what is written has waited enough.
+    fn is_full(&self, ctx: &SinkContext) -> bool {
+        self.held_bytes >= HELD_BYTES_MAX
+            || self.held.len() >= HELD_LEASES_MAX
+            || ctx.clock.now() - self.held_since >= HELD_TIME_MAX
+    }
+
+    /// Syncs what is written and commits it.
+    async fn settle(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
+        let Some(open) = self.open.as_mut().filter(|_| !self.held.is_empty()) else {
+            return Ok(());
+        };
+        if open.sync
+            && let Err(why) = open.output.sync()
+        {
+            let failed = RunError::retry(format!("failed to sync file {}", open.path.display()));
+            // The kernel may have dropped what it could not write: it must all be written again.
+            self.take_back(ctx);
+            return Err(failed.caused_by(why));
+        }
+        // Until the end nobody knows: whoever drops this in the middle must ask.
+        self.doubt = true;
+        let failed = commit(open, &mut self.committed, self.held.drain(..), ctx).await;
+        if open.committed > 0
+            && let Some(note) = self.note.take()
+        {
+            note.remove();
+        }
+        match failed {
+            None => self.doubt = false,
+            Some(ChannelError::Fenced) => {
+                self.doubt = false;
+                self.take_back(ctx);
+            }
+            Some(_) => {}
+        }
+        failed.map_or(Ok(()), |why| Err(why.into()))
+    }
+
+    /// Cuts the file back to what is committed and leaves it; a file in which nothing is left goes.
+    fn take_back(&mut self, ctx: &SinkContext) {
+        // Back into the channel.
+        self.held.clear();
         let Some(mut open) = self.open.take() else { return };
+        let len = open.committed;
         let cut = open.output.cut(len);
         drop(open.output);
         ctx.counters.connections_closed.add(1);
@@ -273,25 +413,45 @@ impl FileRoll {
         } else {
             Ok(())
         };
-        if let Err(why) = cut.and(gone) {
-            error!(path = %open.path.display(), error = %why, "file cannot be cut back: its last events will be doubled");
+        match cut.and(gone) {
+            Ok(()) => {
+                if let Some(note) = self.note.take() {
+                    note.remove();
+                }
+            }
+            Err(why) => {
+                self.doubt = true;
+                error!(path = %open.path.display(), error = %why, "file cannot be cut back now; it is tried again with the next events");
+            }
         }
     }
 
-    fn open_next(&mut self, ctx: &SinkContext) -> Result<Open, RunError> {
+    fn open_next(&mut self, durable: bool, sync: bool, ctx: &SinkContext) -> Result<Open, RunError> {
         loop {
             let name = self.names.next(&self.config, ctx.clock.unix_ms());
             let path = self.config.directory.join(name);
+            // The position has to find it from anywhere.
+            let path = std::path::absolute(&path).unwrap_or(path);
             match (self.create)(&path) {
                 Ok(output) => {
+                    let note = Note::of(&self.config.directory, &ctx.name);
+                    if let Err(why) = note.write(&path, self.committed.as_deref(), durable, sync) {
+                        let _ = std::fs::remove_file(&path);
+                        ctx.counters.connections_failed.add(1);
+                        self.names.give_back();
+                        let what = format!("failed to note that {} was opened", path.display());
+                        return Err(RunError::retry(what).caused_by(why));
+                    }
+                    self.note = Some(note);
                     ctx.counters.connections_created.add(1);
                     debug!(path = %path.display(), "file opened");
-                    let since = ctx.clock.now();
                     return Ok(Open {
                         output,
                         path,
-                        since,
+                        since: ctx.clock.now(),
                         len: 0,
+                        committed: 0,
+                        sync,
                     });
                 }
                 // Another file's: the count goes up, so this ends.
@@ -322,7 +482,13 @@ impl FileRoll {
         let Some(mut open) = self.open.take() else { return };
         self.buffer.clear();
         self.serializer.footer(&mut self.buffer);
-        if let Err(why) = open.output.append(&self.buffer) {
+        let ended = if self.buffer.is_empty() {
+            Ok(())
+        } else {
+            let appended = open.output.append(&self.buffer);
+            appended.and_then(|()| if open.sync { open.output.sync() } else { Ok(()) })
+        };
+        if let Err(why) = ended {
             warn!(path = %open.path.display(), error = %why, "end of file could not be written; its events are there");
         }
         ctx.counters.connections_closed.add(1);
@@ -330,301 +496,47 @@ impl FileRoll {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::names::local_seconds;
-    use super::*;
-    use crate::component::channel::ChannelHandle;
-    use crate::component::contract::{self, ManualClock, TempDir, memory_channel, put, sink as suite};
-    use crate::component::registry::Types;
-    use std::sync::Arc;
-
-    const MILLIS: u64 = 1_700_000_000_000;
-
-    struct Directory {
-        directory: TempDir,
-        pairs: Vec<(&'static str, &'static str)>,
-        clock: Arc<ManualClock>,
+/// Commits leases in order, all under way at once, each with the file's length; the first failure, if there is one.
+async fn commit(
+    open: &mut Open,
+    committed: &mut Option<Bytes>,
+    held: impl Iterator<Item = Held>,
+    ctx: &SinkContext,
+) -> Option<ChannelError> {
+    type Commit = Pin<Box<dyn Future<Output = Result<(), ChannelError>> + Send>>;
+    let mut commits: Vec<(u64, u64, Bytes, Commit)> = held
+        .map(|held| {
+            let events = held.lease.batch().len() as u64;
+            let position = ledger::position(&ctx.owner, &open.path, held.len);
+            let bytes = position.bytes.clone();
+            let commit: Commit = Box::pin(held.lease.commit_with(position));
+            (events, held.len, bytes, commit)
+        })
+        .collect();
+    let mut begun = Vec::with_capacity(commits.len());
+    for (_, _, _, commit) in &mut commits {
+        begun.push(futures_util::poll!(commit.as_mut()));
     }
-
-    impl Directory {
-        fn new(pairs: &[(&'static str, &'static str)]) -> Self {
-            Self {
-                directory: TempDir::new(),
-                pairs: pairs.to_vec(),
-                clock: ManualClock::at(MILLIS),
-            }
-        }
-
-        fn keys(&self) -> Keys {
-            let mut pairs = vec![("sink.directory", self.directory.path().to_str().unwrap())];
-            pairs.extend(&self.pairs);
-            Keys::of("sink k1 (file_roll)", &pairs)
-        }
-
-        fn try_build(&self) -> (Result<Box<dyn DynSink>, String>, Vec<String>) {
-            let mut types = Types::default();
-            types.serializers.list(crate::serializer::ALL);
-            let ctx = contract::build_context("k1", self.clock.clone(), types);
-            let mut keys = self.keys();
-            let built = (TYPE.build)(&mut keys, &ctx).map_err(|e| e.to_string());
-            (built, keys.finish().iter().map(|f| f.to_string()).collect())
-        }
-
-        /// With files that [`create_failing`] makes.
-        fn build_failing(&self) -> Box<dyn DynSink> {
-            let text = crate::serializer::text::Config::default().build().unwrap();
-            let config = Config::read(&mut self.keys());
-            let mut sink = config.build(Box::new(text), MILLIS).unwrap();
-            sink.create = create_failing;
-            Box::new(sink)
-        }
-
-        fn ctx(&self) -> SinkContext {
-            let mut common = contract::common("k1");
-            common.clock = self.clock.clone();
-            SinkContext::new(common, Default::default(), "sink/k1".into(), None)
-        }
-
-        /// Names and contents, in order of names.
-        fn files(&self) -> Vec<(String, String)> {
-            let mut files: Vec<_> = std::fs::read_dir(self.directory.path())
-                .unwrap()
-                .map(|entry| {
-                    let path = entry.unwrap().path();
-                    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                    (name, std::fs::read_to_string(&path).unwrap())
-                })
-                .collect();
-            // 9 before 10.
-            files.sort_by_key(|(name, _)| (name.len(), name.clone()));
-            files
-        }
-    }
-
-    impl suite::Fixture for Directory {
-        fn build(&self) -> Box<dyn DynSink> {
-            let (built, findings) = self.try_build();
-            assert!(findings.is_empty(), "{findings:?}");
-            built.unwrap()
-        }
-
-        fn delivered(&self) -> Option<Vec<String>> {
-            let text: String = self.files().into_iter().map(|(_, text)| text).collect();
-            Some(text.lines().map(str::to_owned).collect())
-        }
-    }
-
-    suite::suite!(|| Directory::new(&[]));
-
-    /// A file that takes 5 bytes of a transaction and then fails, if that has a `!` in it.
-    struct Failing(Box<dyn Output>);
-
-    impl Output for Failing {
-        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-            if bytes.contains(&b'!') {
-                self.0.append(&bytes[..5])?;
-                return Err(ErrorKind::StorageFull.into());
-            }
-            self.0.append(bytes)
-        }
-
-        fn cut(&mut self, len: u64) -> io::Result<()> {
-            self.0.cut(len)
-        }
-    }
-
-    fn create_failing(path: &Path) -> io::Result<Box<dyn Output>> {
-        Ok(Box::new(Failing(create_file(path)?)))
-    }
-
-    async fn deliver(
-        sink: &mut Box<dyn DynSink>,
-        channel: &ChannelHandle,
-        ctx: &SinkContext,
-        events: &[&str],
-    ) -> Result<(), RunError> {
-        put(channel, events.iter().map(|e| e.as_bytes()).collect()).await;
-        let lease = channel.take(sink.want(), Duration::ZERO).await.unwrap();
-        sink.process(lease.unwrap(), ctx).await
-    }
-
-    /// One transaction with these properties; the only file.
-    async fn check(pairs: &[(&'static str, &'static str)], name: &str, content: &str) {
-        let directory = Directory::new(pairs);
-        let (channel, ctx) = (memory_channel(10), directory.ctx());
-        let mut sink = suite::Fixture::build(&directory);
-        deliver(&mut sink, &channel, &ctx, &["e1", "e2"]).await.unwrap();
-        sink.stop(&ctx).await;
-        assert_eq!(directory.files(), [(name.to_owned(), content.to_owned())]);
-    }
-
-    #[tokio::test]
-    async fn names_and_contents_are_those_of_flume() {
-        check(&[], "1700000000000-1", "e1\ne2\n").await;
-        check(
-            &[
-                ("sink.pathManager.prefix", "p_"),
-                ("sink.pathManager.extension", "log"),
-            ],
-            "p_1700000000000-1.log",
-            "e1\ne2\n",
-        )
-        .await;
-        check(
-            &[("sink.serializer", "HEADER_AND_TEXT")],
-            "1700000000000-1",
-            "{} e1\n{} e2\n",
-        )
-        .await;
-        check(
-            &[
-                (
-                    "sink.serializer",
-                    "org.apache.flume.serialization.BodyTextEventSerializer$Builder",
-                ),
-                ("sink.serializer.appendNewline", "false"),
-            ],
-            "1700000000000-1",
-            "e1e2",
-        )
-        .await;
-        let local = local_seconds(MILLIS, jiff::tz::TimeZone::system());
-        let name = format!("p_{local}-1.log");
-        check(
-            &[
-                ("sink.pathManager", "rolltime"),
-                ("sink.pathManager.prefix", "p_"),
-                ("sink.pathManager.extension", "log"),
-            ],
-            &name,
-            "e1\ne2\n",
-        )
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_file_closes_when_its_time_is_over_and_an_idle_sink_leaves_no_files() {
-        let directory = Directory::new(&[("sink.rollInterval", "5")]);
-        let (channel, ctx) = (memory_channel(10), directory.ctx());
-        let mut sink = suite::Fixture::build(&directory);
-        for (event, seconds) in [("a", 2), ("b", 3), ("c", 0)] {
-            deliver(&mut sink, &channel, &ctx, &[event]).await.unwrap();
-            directory.clock.advance(Duration::from_secs(seconds));
-        }
-        for _ in 0..3 {
-            directory.clock.advance(Duration::from_secs(60));
-            sink.idle(&ctx).await.unwrap();
-        }
-        let counts = |c: &SinkContext| {
-            (
-                c.counters.connections_created.value(),
-                c.counters.connections_closed.value(),
-            )
+    let mut failed = None;
+    for ((events, len, bytes, commit), begun) in commits.into_iter().zip(begun) {
+        let done = match begun {
+            Poll::Ready(done) => done,
+            Poll::Pending => commit.await,
         };
-        assert_eq!(counts(&ctx), (2, 2));
-        let contents: Vec<String> = directory.files().into_iter().map(|(_, text)| text).collect();
-        assert_eq!(contents, ["a\nb\n", "c\n"]);
-    }
-
-    #[test]
-    fn without_an_interval_a_file_never_closes() {
-        for never in ["0", "-1"] {
-            let mut keys = Keys::of("k", &[("sink.directory", "/"), ("sink.rollInterval", never)]);
-            assert_eq!(Config::read(&mut keys).roll_interval, None);
+        match done {
+            Ok(()) => {
+                ctx.counters.delivered.add(events);
+                open.committed = len;
+                *committed = Some(bytes);
+                if failed.is_some() {
+                    error!(path = %open.path.display(), "a commit before this one has failed: its events will be doubled");
+                }
+            }
+            Err(why) => failed = failed.or(Some(why)),
         }
     }
-
-    #[tokio::test]
-    async fn a_file_that_exists_keeps_what_it_has() {
-        let directory = Directory::new(&[]);
-        for _ in 0..3 {
-            let (channel, ctx) = (memory_channel(10), directory.ctx());
-            let mut sink = suite::Fixture::build(&directory);
-            deliver(&mut sink, &channel, &ctx, &["x"]).await.unwrap();
-            sink.stop(&ctx).await;
-        }
-        let names: Vec<String> = directory.files().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["1700000000000-1", "1700000000000-2", "1700000000000-3"]);
-        assert_eq!(suite::Fixture::delivered(&directory).unwrap(), ["x", "x", "x"]);
-    }
-
-    #[tokio::test]
-    async fn a_write_that_fails_in_the_middle_leaves_nothing_behind_and_the_events_queued() {
-        let directory = Directory::new(&[]);
-        let (channel, ctx) = (memory_channel(10), directory.ctx());
-        let mut sink = directory.build_failing();
-        deliver(&mut sink, &channel, &ctx, &["kept"]).await.unwrap();
-        for _ in 0..2 {
-            // The first time behind other events, the second time in a new file.
-            let failed = deliver(&mut sink, &channel, &ctx, &["half of it!"])
-                .await
-                .unwrap_err();
-            assert!(failed.to_string().contains("failed to write file"), "{failed}");
-        }
-        assert_eq!(channel.channel().queued(), 2);
-        assert_eq!(
-            directory.files(),
-            [("1700000000000-1".to_owned(), "kept\n".to_owned())]
-        );
-        let mut healed = suite::Fixture::build(&directory);
-        suite::drain(&mut healed, &channel, &ctx).await;
-        assert_eq!(
-            suite::Fixture::delivered(&directory).unwrap(),
-            ["kept", "half of it!", "half of it!"]
-        );
-    }
-
-    #[tokio::test]
-    async fn events_of_a_refused_commit_are_not_doubled() {
-        let directory = Directory::new(&[]);
-        let (channel, ctx) = (memory_channel(10), directory.ctx());
-        let mut sink = suite::Fixture::build(&directory);
-        deliver(&mut sink, &channel, &ctx, &["a"]).await.unwrap();
-        put(&channel, [&b"b"[..]].into_iter().collect()).await;
-        let lease = channel.take(sink.want(), Duration::ZERO).await.unwrap().unwrap();
-        channel.channel().attach();
-        sink.process(lease, &ctx).await.unwrap_err();
-        suite::drain(&mut sink, &channel, &ctx).await;
-        assert_eq!(suite::Fixture::delivered(&directory).unwrap(), ["a", "b"]);
-    }
-
-    #[tokio::test]
-    async fn a_missing_directory_is_named_and_waited_for() {
-        let directory = Directory::new(&[]);
-        let path = directory.directory.path();
-        let (channel, ctx) = (memory_channel(10), directory.ctx());
-        let mut sink = suite::Fixture::build(&directory);
-        std::fs::remove_dir(path).unwrap();
-        let failed = deliver(&mut sink, &channel, &ctx, &["a"]).await.unwrap_err();
-        let expected = format!("(sink.directory {} is not there)", path.display());
-        assert!(failed.to_string().contains(&expected), "{failed}");
-        assert_eq!(ctx.counters.connections_failed.value(), 1);
-        std::fs::create_dir(path).unwrap();
-        suite::drain(&mut sink, &channel, &ctx).await;
-        assert_eq!(
-            directory.files(),
-            [("1700000000000-1".to_owned(), "a\n".to_owned())]
-        );
-    }
-
-    #[test]
-    fn serializers_and_path_managers_that_are_not_there_are_refused() {
-        for (pair, expected) in [
-            (
-                ("sink.serializer", "nosuch"),
-                "unknown (expected TEXT or HEADER_AND_TEXT)",
-            ),
-            (("sink.serializer", "avro_event"), "known, not in this version"),
-            (
-                ("sink.pathManager", "daily"),
-                "expected DEFAULT or ROLLTIME, found \"daily\"",
-            ),
-            (("sink.batchSize", "0"), "expected 1 to"),
-        ] {
-            let (_, findings) = Directory::new(&[pair]).try_build();
-            assert_eq!(findings.len(), 1, "{findings:?}");
-            assert!(findings[0].contains(expected), "{findings:?}");
-        }
-    }
+    failed
 }
+
+#[cfg(test)]
+mod tests;

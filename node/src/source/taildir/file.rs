@@ -1,10 +1,10 @@
 //! One file that is followed: which one it is, where reading stands in it, and its open handle.
 
-use super::folders::{born_ns, inode_of};
+use super::folders::{born_ns, inode_of, modified_ns};
 use super::identity::{Inode, Seen};
 use super::positions::{Kept, Mark};
 use super::reader::{Before, LINE_BYTES_GUESS, Place};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,10 @@ pub(super) struct Tailed {
     /// The path as text; what is no UTF-8 is replaced.
     pub(super) name: String,
     pub(super) group: usize,
+    /// When it was modified last, as the last listing had it: for the order of turns.
     pub(super) modified_ns: u64,
+    /// As the last look had it.
+    pub(super) touched_ns: u64,
     /// Counts the files that ever were followed.
     pub(super) known_as: u64,
     pub(super) place: Place,
@@ -46,8 +49,8 @@ pub(super) struct Tailed {
 /// What a look at a file shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sight {
-    /// As large as this.
-    Size(u64),
+    /// So many bytes, modified then.
+    There { size: u64, modified_ns: u64 },
     /// The path leads to nothing, or to another file: folders are to be listed.
     Elsewhere,
 }
@@ -61,6 +64,7 @@ impl Tailed {
             name: seen.path.to_string_lossy().into_owned(),
             group: seen.group,
             modified_ns: seen.modified_ns,
+            touched_ns: seen.modified_ns,
             known_as,
             place: Place::at(offset),
             size: seen.size,
@@ -121,16 +125,20 @@ impl Tailed {
         Ok(true)
     }
 
-    /// How large it is now.
+    /// How large it is now, and how old.
     ///
     /// # Errors
     /// The file system's.
     pub(super) fn look(&self) -> io::Result<Sight> {
+        let there = |meta: &Metadata| Sight::There {
+            size: meta.len(),
+            modified_ns: modified_ns(meta),
+        };
         if let Some(file) = &self.handle {
-            return Ok(Sight::Size(file.metadata()?.len()));
+            return Ok(there(&file.metadata()?));
         }
         match std::fs::metadata(&self.path) {
-            Ok(meta) if inode_of(&meta) == self.inode => Ok(Sight::Size(meta.len())),
+            Ok(meta) if inode_of(&meta) == self.inode => Ok(there(&meta)),
             Ok(_) => Ok(Sight::Elsewhere),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Sight::Elsewhere),
             Err(error) => Err(error),

@@ -65,6 +65,12 @@ impl Folders {
         self.all.iter().map(|f| f.path.clone()).collect()
     }
 
+    /// The group of a file of this path, by its place in the configuration.
+    pub(super) fn group_of(&self, path: &Path) -> Option<usize> {
+        let folder = self.all.iter().find(|f| Some(&*f.path) == path.parent())?;
+        folder.group_of(&path.file_name()?.to_string_lossy())
+    }
+
     /// Whether a listing may show something new.
     pub(super) fn may_have_changed(&self) -> bool {
         !self.caching
@@ -88,6 +94,13 @@ impl Folders {
 }
 
 impl Folder {
+    fn group_of(&self, name: &str) -> Option<usize> {
+        let mut groups = self.groups.iter();
+        groups
+            .find(|(_, group)| group.pattern.matches(name))
+            .map(|(place, _)| *place)
+    }
+
     fn list(&mut self, wanted: &impl Fn(u64) -> bool, listing: &mut Listing) -> io::Result<()> {
         // Before it is read: what comes while it is read makes it younger.
         let modified = fs::metadata(&self.path)?.modified()?;
@@ -99,12 +112,10 @@ impl Folder {
                 listing.strays.truncate(strays);
             })?;
             let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let group = self.groups.iter().find(|(_, group)| group.pattern.matches(&name));
             let path = entry.path();
-            match group {
+            match self.group_of(&name.to_string_lossy()) {
                 // It may be gone by now, or lead nowhere.
-                Some((group, _)) => listing.seen.extend(look_at(path.into(), *group)),
+                Some(group) => listing.seen.extend(look_at(path.into(), group)),
                 None if wanted(entry.ino()) => listing.strays.push((entry.ino(), path)),
                 None => {}
             }
@@ -119,19 +130,25 @@ impl Folder {
 /// What a listing shows of a file; none if it is no file.
 pub(super) fn look_at(path: Arc<Path>, group: usize) -> Option<Seen> {
     let meta = fs::metadata(&path).ok().filter(Metadata::is_file)?;
-    let ns = |seconds: i64, nanos: i64| {
-        let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        u64::try_from(nanos).unwrap_or(0)
-    };
     Some(Seen {
         inode: inode_of(&meta),
         path,
         group,
         size: meta.len(),
-        modified_ns: ns(meta.mtime(), meta.mtime_nsec()),
+        modified_ns: modified_ns(&meta),
         changed_ns: ns(meta.ctime(), meta.ctime_nsec()),
         born_ns: born_ns(&meta),
     })
+}
+
+fn ns(seconds: i64, nanos: i64) -> u64 {
+    let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    u64::try_from(nanos).unwrap_or(0)
+}
+
+/// When it was modified last, in nanoseconds since 1970.
+pub(super) fn modified_ns(meta: &Metadata) -> u64 {
+    ns(meta.mtime(), meta.mtime_nsec())
 }
 
 /// Which file it is.

@@ -17,6 +17,7 @@
 //! | same inode and path, born before the position file was written | the same file |
 //! | the same, but born after | another file under the old number and name: read from 0 |
 //! | same inode and folder, other name, born before, and either Millrace wrote the file or the inode was changed since, as a rename changes it | renamed while nobody looked |
+//! | same inode and folder, other name that no pattern matches, born before | renamed out: read to its end |
 //! | same inode, otherwise | a stranger (Flume's rule; case 44) |
 //!
 //! Nothing here touches a disk. Source: `flume/sources.md` 5.6, "File identity", and cases 40 to 45.
@@ -121,6 +122,16 @@ pub(super) enum Proof {
     },
 }
 
+impl Stored {
+    /// As if it were known to be ours: for files that no pattern matches any more, which nobody would follow by mistake.
+    pub(super) fn trusted(mut self) -> Self {
+        if let Proof::Written { ours, .. } = &mut self.proof {
+            *ours = true;
+        }
+        self
+    }
+}
+
 /// The entries of a position file with the files laid over it that moved on since.
 pub(super) fn stored(entries: Vec<Entry>, at_ns: u64, deltas: Option<Vec<Delta>>) -> Vec<Stored> {
     let ours = deltas.is_some();
@@ -171,7 +182,9 @@ pub(super) fn belongs(stored: &Stored, seen: &Seen) -> bool {
         (Proof::Written { at_ns, ours }, Some(born)) => {
             // Two file systems may have the same number, one folder is in one of them.
             let same_folder = || Path::new(&stored.path).parent() == seen.path.parent();
-            born <= at_ns && (same_path || ((ours || seen.changed_ns > at_ns) && same_folder()))
+            // Clocks of file systems stand still for milliseconds: another name needs a surer sign.
+            let renamed = || born < at_ns && (ours || seen.changed_ns > at_ns) && same_folder();
+            (same_path && born <= at_ns) || renamed()
         }
     }
 }

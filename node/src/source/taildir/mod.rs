@@ -9,7 +9,8 @@
 //! |---|---|
 //! | a file is renamed, and still matches | read on where it was (Flume: re-sent from 0) |
 //! | a file is renamed to what does not match, or deleted | read to its end through the open handle, closed when idle |
-//! | the same while the node is down | found by its inode number in the same folder, and read to its end |
+//! | it came and went between two looks | seen in what inotify tells of names: read to its end |
+//! | renamed while the node is down | found by its inode number in the same folder, and read to its end |
 //! | another file under the same path | read from 0 |
 //! | a file gets smaller, or what stood before the offset is another text | cut (copytruncate): read from 0 |
 //! | an inode number is given away again | seen by the time of birth: read from 0 |
@@ -24,7 +25,8 @@
 //! | it is JSON of another meaning | the source does not start before it is mended, as in Flume |
 //!
 //! The position file is Flume's, byte by byte ([`position_file`]), replaced as a whole ([`store`]). What a batch
-//! carries is in [`deltas`], which file is which in [`identity`], when to look in [`pace`].
+//! carries is in [`deltas`], which file is which in [`identity`], when to look in [`pace`], what
+//! inotify tells in [`watch`].
 //! Limits: `maxOpenFiles`, 100,000 files, 8 MiB of lines in a batch. Source: `flume/sources.md` 5.6, 2 and cases 38-48.
 
 mod deltas;
@@ -32,17 +34,21 @@ mod file;
 mod folders;
 mod identity;
 mod lines;
+mod look;
 #[cfg(test)]
 mod model;
+mod names;
 mod pace;
 mod position_file;
 mod positions;
 mod reader;
+mod rest;
 mod start;
 mod store;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod watch;
 
 use self::reader::Shape;

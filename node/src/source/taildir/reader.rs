@@ -282,7 +282,8 @@ impl Reader {
             return Ok(None);
         }
         let cut = usize::from(len > kept);
-        Ok(Some(self.one_line(place, buf, place.offset + len as u64, cut)?))
+        let then = place_after(file, place.offset + len as u64)?;
+        Ok(Some(self.one_line(place, buf, then, cut)?))
     }
 
     /// For as many lines as so many bytes are likely to have.
@@ -314,7 +315,8 @@ impl Reader {
             None => Ok(Found::Nothing(size.max(from))),
             Some(end) => {
                 buf.truncate(head + self.shape.line_bytes);
-                Ok(Found::Lines(self.one_line(place, buf, end + 1, 1)?))
+                let then = place_after(file, end + 1)?;
+                Ok(Found::Lines(self.one_line(place, buf, then, 1)?))
             }
         }
     }
@@ -356,13 +358,12 @@ impl Reader {
     }
 
     /// Makes a batch of all that is in `buf` behind the headers.
-    fn one_line(&mut self, place: Place, buf: Vec<u8>, then: u64, cut: usize) -> io::Result<Chunk> {
+    fn one_line(&mut self, place: Place, buf: Vec<u8>, then: Place, cut: usize) -> io::Result<Chunk> {
         self.lines.restart(0);
         let len = buf.len() - self.headers.text.len();
         self.lines.found.push(Line { at: 0, len });
         self.carry_at = u64::MAX;
         let batch = self.index(place, buf)?;
-        let then = Place::at(then);
         Ok(Chunk { batch, then, cut })
     }
 
@@ -393,6 +394,15 @@ impl Reader {
         let pinned = buf.capacity();
         Ok(index.finish(Bytes::from(buf)).pinning(pinned))
     }
+}
+
+/// The place at an offset, with what stands before it.
+fn place_after(file: &File, offset: u64) -> io::Result<Place> {
+    let before = Before::read(file, offset)?;
+    Ok(Place {
+        before,
+        ..Place::at(offset)
+    })
 }
 
 /// Cannot be: lines and headers are within their limits since the configuration was read.

@@ -8,6 +8,7 @@ use super::position_file::{self, Damage};
 use super::positions::Positions;
 use super::store::{Before, Store};
 use super::tail::Tail;
+use super::watch::Watch;
 use crate::component::error::RunError;
 use crate::component::source::SourceContext;
 use std::collections::{HashMap, HashSet};
@@ -32,6 +33,8 @@ pub(super) async fn start<'a>(config: &'a Config, ctx: &'a SourceContext) -> Res
     let recalled = recall(config, &mut store, before, ctx)?;
     let numbers: HashSet<u64> = recalled.stored.iter().map(|s| s.number).collect();
     let mut folders = Folders::new(&config.groups, config.caching);
+    // First, so that it tells of what comes and goes right after the listing.
+    let watch = Watch::new(folders.paths());
     let mut listing = folders.list(|number| numbers.contains(&number));
     if let Some((folder, why)) = listing.failed.pop() {
         let name = config.groups.iter().find(|g| g.folder == folder);
@@ -39,7 +42,7 @@ pub(super) async fn start<'a>(config: &'a Config, ctx: &'a SourceContext) -> Res
         let message = format!("filegroups.{name}: folder {} cannot be listed", folder.display());
         return Err(RunError::retry(message).caused_by(why));
     }
-    let mut tail = Tail::new(config, ctx, folders, Positions::new(store));
+    let mut tail = Tail::new(config, ctx, folders, watch, Positions::new(store));
     resume(config, &mut tail, listing, recalled);
     tail.list();
     // Before the first batch stands on it; and better now than after an hour if it cannot be written.
@@ -64,7 +67,7 @@ fn recall(
             .ok()
     });
     let deltas = match kept {
-        Some((on, files)) if on == base => Some(files),
+        Some(kept) if kept.fits(base) => Some(kept.files),
         Some(_) => {
             info!(%file, "position file is not the one that the channel's position stands on; it alone counts");
             None
@@ -124,10 +127,10 @@ fn resume(config: &Config, tail: &mut Tail<'_>, listing: Listing, recalled: Reca
         }
     }
     let strays: HashMap<u64, PathBuf> = listing.strays.into_iter().collect();
-    for stored in places.into_values().flatten() {
+    for stored in places.into_values().flatten().map(Stored::trusted) {
         let stray = strays.get(&stored.number).and_then(|path| {
-            let seen = look_at(path.as_path().into(), group_of(config, &stored.path)?)?;
-            (belongs(&stored, &seen) && stored.pos < seen.size).then_some(seen)
+            let seen = look_at(path.as_path().into(), tail.group_of(Path::new(&stored.path))?)?;
+            (belongs(&stored, &seen) && stored.pos <= seen.size).then_some(seen)
         });
         let Some(seen) = stray else {
             let (file, inode, pos) = (&stored.path, stored.number, stored.pos);
@@ -149,12 +152,4 @@ fn take(all: &mut Vec<Stored>, seen: &Seen) -> Option<Stored> {
         .position(|s| s.path == name && belongs(s, seen))
         .or_else(|| all.iter().position(|s| belongs(s, seen)))?;
     Some(all.swap_remove(place))
-}
-
-/// The group that a file of this path is, or was, in.
-fn group_of(config: &Config, path: &str) -> Option<usize> {
-    let path = Path::new(path);
-    let name = path.file_name()?.to_string_lossy();
-    let mut groups = config.groups.iter();
-    groups.position(|g| Some(&*g.folder) == path.parent() && g.pattern.matches(&name))
 }

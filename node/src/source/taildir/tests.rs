@@ -306,6 +306,21 @@ async fn a_file_that_was_cut_and_grew_beyond_its_offset_is_read_from_its_start()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_was_cut_and_is_as_large_as_before_is_read_from_its_start() {
+    let world = World::new(&[]);
+    world.append("a.log", "one\ntwo\n");
+    let mut tail = world.start().await;
+    world.settle(&mut tail).await;
+    fs::write(world.at("a.log"), "six\nten\n").unwrap();
+    // The clock of the file system may not have ticked.
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    let file = File::options().append(true).open(world.at("a.log")).unwrap();
+    file.set_modified(later).unwrap();
+    world.settle(&mut tail).await;
+    assert_eq!(world.channel.bodies(), ["one", "two", "six", "ten"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_writer_that_goes_on_behind_the_hole_of_a_truncation_loses_nothing() {
     let world = World::new(&[]);
     world.append("a.log", "one\ntwo\n");
@@ -453,6 +468,31 @@ async fn a_file_rotated_away_is_read_to_its_end_and_before_its_successor() {
         world.settle(&mut tail).await;
         assert_eq!(world.channel.bodies()[4..], ["5"], "{out}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_came_and_was_rotated_away_between_two_looks_is_read() {
+    let world = World::new(&[("fileHeader", "true")]);
+    world.append("a.log", "1\n");
+    let mut tail = world.start().await;
+    world.settle(&mut tail).await;
+    for number in 2..=5 {
+        if world.at("a.log.1").exists() {
+            world.rename("a.log.1", &format!("a.log.{number}"));
+        }
+        world.rename("a.log", "a.log.1");
+        world.append("a.log", &format!("{number}\n"));
+    }
+    world.settle(&mut tail).await;
+    assert_eq!(world.channel.bodies(), ["1", "2", "3", "4", "5"]);
+    let path = world.at("a.log").display().to_string();
+    assert!(
+        world
+            .channel
+            .shown()
+            .iter()
+            .all(|e| e.starts_with(&format!("file={path} ")))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,44 +1,123 @@
-//! inotify as a bell: rings when something happens in one of the folders, and says no more.
+//! inotify over the folders: a bell for everything while nobody reads, and the story of every name at all times.
 //!
-//! Armed only while nobody reads (see `pace`). What rings may be a stranger's file: whoever hears it looks for himself.
-//! A folder that cannot be watched (no more watches, a network file system) is polled; that is said once.
+//! Names are watched always, for they are few and tell of files that came and went between two looks ([`Names`]).
+//! Writes ring only while the bell is armed (see [`pace`](super::pace)), for a writer at full speed makes a million of
+//! them a second; that is why this stands on the system call itself and not on `notify`, which hears all of them
+//! always. A folder that cannot be watched (no more watches, a network file system) is polled; that is said once.
 
+use super::names::{Change, Names, Passed};
 use futures_util::FutureExt as _;
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use std::path::PathBuf;
-use std::sync::Arc;
-use tokio::sync::Notify;
+use rustix::fd::OwnedFd;
+use rustix::fs::inotify::{CreateFlags, Event, ReadFlags, Reader, WatchFlags, add_watch, init};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
-/// The bell over some folders.
+/// Bytes of events that are read at once.
+const EVENTS_BYTES: usize = 16 << 10;
+
+/// What happens to names.
+const NAMES: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::ONLYDIR);
+
+/// What is heard since the last time.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Something happened to names: folders are to be listed.
+    pub(super) names: bool,
+    /// Files that lost a matching name.
+    pub(super) passed: Vec<Passed>,
+}
+
+/// The watch over some folders.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(super) struct Watch {
     folders: Vec<PathBuf>,
-    watcher: Option<RecommendedWatcher>,
-    /// Folders that are watched now.
-    watched: Vec<PathBuf>,
-    rung: Arc<Notify>,
+    inotify: Option<AsyncFd<OwnedFd>>,
+    /// Folders by the kernel's number of their watch.
+    watched: HashMap<i32, PathBuf>,
+    names: Names,
     complained: bool,
 }
 
-impl Bell {
+impl Watch {
+    /// Watches names from now on.
     pub(super) fn new(folders: Vec<PathBuf>) -> Self {
-        Self {
+        let mut watch = Self {
             folders,
-            watcher: None,
-            watched: Vec::new(),
-            rung: Arc::default(),
+            inotify: None,
+            watched: HashMap::new(),
+            names: Names::default(),
             complained: false,
+        };
+        watch.listen_for(NAMES);
+        watch
+    }
+
+    /// Rings for writes as well. Says whether every folder will ring.
+    pub(super) fn arm(&mut self) -> bool {
+        if let Some(Ok(mut ready)) = self.inotify.as_ref().and_then(|i| i.readable().now_or_never()) {
+            // Of what was read long since; whoever arms looks himself once more.
+            ready.clear_ready();
+        }
+        self.listen_for(NAMES.union(WatchFlags::MODIFY).union(WatchFlags::ATTRIB))
+    }
+
+    /// Rings for names only.
+    pub(super) fn disarm(&mut self) {
+        self.listen_for(NAMES);
+    }
+
+    /// Resolves when something is heard.
+    pub(super) async fn rings(&self) {
+        let Some(inotify) = &self.inotify else {
+            return std::future::pending().await;
+        };
+        if let Ok(mut ready) = inotify.readable().await {
+            ready.clear_ready();
         }
     }
 
-    /// Begins to listen. Says whether every folder will ring.
-    pub(super) fn arm(&mut self) -> bool {
-        self.disarm();
-        match self.try_arm() {
+    /// What was heard, without waiting. `matches` says whether a path is one of a file that is followed.
+    pub(super) fn news(&mut self, matches: impl Fn(&Path) -> bool) -> News {
+        let mut news = News::default();
+        let Some(inotify) = &self.inotify else {
+            return news;
+        };
+        let mut buffer = [MaybeUninit::uninit(); EVENTS_BYTES];
+        let mut events = Reader::new(inotify.get_ref(), &mut buffer);
+        loop {
+            let event = match events.next() {
+                Ok(event) => event,
+                Err(Errno::INTR) => continue,
+                Err(_) => break,
+            };
+            news.names |= !event
+                .events()
+                .difference(ReadFlags::MODIFY | ReadFlags::ATTRIB)
+                .is_empty();
+            if let Some(change) = self.watched.get(&event.wd()).and_then(|f| change(f, &event)) {
+                self.names.note(change, &matches);
+            }
+        }
+        news.passed = self.names.passed(matches);
+        news
+    }
+
+    fn listen_for(&mut self, flags: WatchFlags) -> bool {
+        match self.try_listen_for(flags) {
             Ok(()) => true,
             Err(error) => {
-                self.disarm();
                 if !std::mem::replace(&mut self.complained, true) {
                     warn!(%error, "folders cannot be watched and are looked at every second instead");
                 }
@@ -47,44 +126,42 @@ impl Bell {
         }
     }
 
-    fn try_arm(&mut self) -> notify::Result<()> {
-        let watcher = match &mut self.watcher {
-            Some(watcher) => watcher,
-            none => none.insert(watcher(self.rung.clone())?),
+    fn try_listen_for(&mut self, flags: WatchFlags) -> io::Result<()> {
+        let inotify = match &mut self.inotify {
+            Some(inotify) => inotify,
+            none => {
+                let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+                #[expect(
+                    deprecated,
+                    reason = "its successor is unsafe for descriptors in general; this one is owned"
+                )]
+                none.insert(AsyncFd::with_interest(inotify, Interest::READABLE)?)
+            }
         };
+        let mut all = Ok(());
         for folder in &self.folders {
-            watcher.watch(folder, RecursiveMode::NonRecursive)?;
-            self.watched.push(folder.clone());
+            // The same folder has the same number again; one that is new under its path gets another.
+            match add_watch(inotify.get_ref(), folder, flags) {
+                Ok(number) => drop(self.watched.insert(number, folder.clone())),
+                Err(error) => all = Err(error.into()),
+            }
         }
-        Ok(())
-    }
-
-    /// Stops listening.
-    pub(super) fn disarm(&mut self) {
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        for folder in self.watched.drain(..) {
-            // Fails when the folder is gone; then nothing rings any more.
-            let _ = watcher.unwatch(&folder);
-        }
-        let _ = self.rung.notified().now_or_never();
-    }
-
-    /// Resolves when something has happened since [`arm`](Self::arm).
-    pub(super) async fn rings(&self) {
-        self.rung.notified().await;
+        all
     }
 }
 
-fn watcher(rung: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Opening and reading are no news.
-        let news = event.map_or(true, |e| !matches!(e.kind, EventKind::Access(_)));
-        if news {
-            rung.notify_one();
-        }
-    })
+fn change(folder: &Path, event: &Event<'_>) -> Option<Change> {
+    let (events, cookie) = (event.events(), event.cookie());
+    let path = folder.join(OsStr::from_bytes(event.file_name()?.to_bytes()));
+    if events.contains(ReadFlags::MOVED_FROM) {
+        Some(Change::From { path, cookie })
+    } else if events.contains(ReadFlags::MOVED_TO) {
+        Some(Change::To { path, cookie })
+    } else if events.intersects(ReadFlags::CREATE | ReadFlags::DELETE) {
+        Some(Change::Other { path })
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -94,38 +171,74 @@ mod tests {
     use std::fs;
     use std::io::Write as _;
 
+    fn matches(path: &Path) -> bool {
+        path.extension().is_some_and(|e| e == "log")
+    }
+
+    fn append(path: &Path) {
+        let mut file = fs::File::options().append(true).open(path).unwrap();
+        file.write_all(b"y").unwrap();
+    }
+
     #[tokio::test]
-    async fn it_rings_for_every_change_and_not_for_reading() {
+    async fn armed_it_rings_for_every_change_and_not_for_reading() {
         let dir = TempDir::new();
         let path = dir.path().join("a");
-        let mut bell = Bell::new(vec![dir.path().to_owned()]);
+        let mut watch = Watch::new(vec![dir.path().to_owned()]);
         let changes: [&dyn Fn(); 4] = [
             &|| fs::write(&path, "x").unwrap(),
-            &|| {
-                let mut file = fs::File::options().append(true).open(&path).unwrap();
-                file.write_all(b"y").unwrap();
-            },
+            &|| append(&path),
             &|| fs::rename(&path, dir.path().join("b")).unwrap(),
             &|| fs::remove_file(dir.path().join("b")).unwrap(),
         ];
         for change in changes {
-            assert!(bell.arm());
+            assert!(watch.arm());
+            watch.news(matches);
             let _ = fs::read(&path);
-            assert!(bell.rings().now_or_never().is_none());
+            assert!(watch.rings().now_or_never().is_none());
             change();
-            soon(bell.rings()).await;
+            soon(watch.rings()).await;
         }
-        bell.disarm();
-        fs::write(&path, "z").unwrap();
-        assert!(bell.arm(), "an old ring is forgotten");
-        assert!(bell.rings().now_or_never().is_none());
     }
 
-    #[test]
-    fn a_folder_that_is_not_there_does_not_ring() {
+    #[tokio::test]
+    async fn disarmed_it_hears_of_names_and_not_of_writes() {
         let dir = TempDir::new();
-        let mut bell = Bell::new(vec![dir.path().to_owned(), dir.path().join("none")]);
-        assert!(!bell.arm());
-        assert!(bell.watched.is_empty());
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a.log"), "x").unwrap();
+        let mut watch = Watch::new(vec![dir.path().to_owned()]);
+        watch.arm();
+        watch.disarm();
+        watch.news(matches);
+        append(&at("a.log"));
+        assert_eq!(watch.news(matches), News::default());
+        for _ in 0..2 {
+            if at("a.1").exists() {
+                fs::rename(at("a.1"), at("a.2")).unwrap();
+            }
+            fs::rename(at("a.log"), at("a.1")).unwrap();
+            fs::write(at("a.log"), "x").unwrap();
+        }
+        let news = watch.news(matches);
+        let passed = |is: &str| Passed {
+            was: at("a.log"),
+            is: at(is),
+        };
+        assert!(news.names);
+        assert_eq!(news.passed, [passed("a.2"), passed("a.1")]);
+        assert_eq!(watch.news(matches), News::default());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_does_not_ring_until_it_is() {
+        let dir = TempDir::new();
+        let later = dir.path().join("later");
+        let mut watch = Watch::new(vec![dir.path().to_owned(), later.clone()]);
+        assert!(!watch.arm());
+        fs::create_dir(&later).unwrap();
+        assert!(watch.arm());
+        watch.news(matches);
+        fs::write(later.join("x"), "x").unwrap();
+        soon(watch.rings()).await;
     }
 }

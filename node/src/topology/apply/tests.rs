@@ -90,7 +90,7 @@ fn a_channel_takes_its_sinks_and_the_sources_that_have_no_other() {
     let (titles, errors) = after("channels.c2.capacity = 1");
     assert_eq!(titles, ["channel c1", "sink k1", "processor k1", "source r1"]);
     assert_eq!(errors, 1);
-    assert_eq!(after("channels.c2.type = file").0, titles);
+    assert_eq!(after("channels.c2.type = jdbc").0, titles);
 }
 
 #[test]

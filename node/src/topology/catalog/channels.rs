@@ -34,6 +34,7 @@ const FILE: &[Key] = &[
     text("encryption.cipherProvider"),
     text("encryption.keyProvider"),
     text("encryption.keyProvider.*"),
+    word("onCorruption", &["stop", "skip"]).or("stop").ours(),
     instead("dataDir", "dataDirs"),
     instead("checkpointDirs", "checkpointDir"),
     instead("encrpytion.activeKey", "encryption.activeKey"),

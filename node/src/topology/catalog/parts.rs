@@ -124,7 +124,8 @@ pub(super) const INTERCEPTORS: &[Type] = &[
         ],
     ),
     known(
-        "",
+        // Flume has no alias for it.
+        "uuid",
         &["org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder"],
         &[
             text("headerName").or("id"),
@@ -202,10 +203,13 @@ pub(super) const DESERIALIZERS: &[Type] = &[
     known(
         "avro",
         &["org.apache.flume.serialization.AvroEventDeserializer$Builder"],
-        &[word("schemaType", &["HASH", "LITERAL"]).or("HASH")],
+        &[
+            word("schemaType", &["HASH", "LITERAL"]).or("HASH"),
+            int("maxBlockBytes", 64 << 20, 1).unit("bytes").ours(),
+        ],
     ),
     known(
-        "",
+        "blob",
         &["org.apache.flume.sink.solr.morphline.BlobDeserializer$Builder"],
         &[int("maxBlobLength", 100_000_000, 1).unit("bytes")],
     ),

@@ -20,6 +20,9 @@ const FILE_ROLL: &[Key] = &[
     int("sink.batchSize", 100, 1).unit("events"),
     part("sink.serializer", Kind::Serializer).or("TEXT"),
     part("sink.pathManager", Kind::PathManager).or("DEFAULT"),
+    word("sink.sync", &["channel", "always", "never"])
+        .or("channel")
+        .ours(),
     instead("batchSize", "sink.batchSize"),
 ];
 
@@ -51,6 +54,7 @@ const AVRO: &[Key] = &[
         .lenient(),
     int("compression-level", 6, 0).lenient(),
     flag("trust-all-certs", false),
+    word("tls-nesting", &["inner", "outer"]).or("inner").ours(),
     mute("maxIoWorkers", "has no effect, as in Flume 1.11"),
     text("client.type").or("default"),
 ];

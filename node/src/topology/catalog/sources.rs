@@ -339,7 +339,7 @@ pub(super) const ALL: &[Type] = &[
     .shares(&[SYSLOG, TLS, TLS_CONFUSED])
     .batch(&["batchSize"], 100),
     known("http", &["org.apache.flume.source.http.HTTPSource"], HTTP).shares(&[TLS]),
-    known("", &["org.apache.flume.source.StressSource"], STRESS)
+    known("stress", &["org.apache.flume.source.StressSource"], STRESS)
         .shares(&[POLLED])
         .batch(&["batchSize"], 1),
     known("", &["org.apache.flume.source.twitter.TwitterSource"], TWITTER).batch(&["maxBatchSize"], 1_000),

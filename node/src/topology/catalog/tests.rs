@@ -5,12 +5,12 @@ use crate::component::context::SystemClock;
 use crate::component::keys::Keys;
 use crate::component::registry::{self, BuildContext};
 use crate::topology::all_types;
-use crate::{channel, interceptor, processor, selector, serializer, sink, source};
+use crate::{channel, deserializer, interceptor, processor, selector, serializer, sink, source};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Types that are in a list and cannot be built.
-const NOT_BUILT: [&str; 2] = ["embedded", "avro_event"];
+const NOT_BUILT: [&str; 1] = ["embedded"];
 
 fn context() -> BuildContext {
     BuildContext {
@@ -90,6 +90,7 @@ fn every_type_that_is_built_reads_the_keys_of_its_table() {
     check(Kind::Interceptor, interceptor::ALL);
     check(Kind::Selector, selector::ALL);
     check(Kind::Serializer, serializer::ALL);
+    check(Kind::Deserializer, deserializer::ALL);
 }
 
 #[test]
@@ -159,8 +160,8 @@ fn a_name_that_is_no_type_is_explained() {
         ),
         (
             Kind::Interceptor,
-            "uuid",
-            "; did you mean \"org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder\"?",
+            "morphline",
+            "; did you mean \"org.apache.flume.sink.solr.morphline.MorphlineInterceptor$Builder\"?",
         ),
         (Kind::Source, "hdfs", "; it is a sink type, this is a source"),
         (

@@ -346,7 +346,7 @@ impl Objects {
     }
 
     /// Where in the block's data the next object stands; none at the end.
-    pub fn next(&mut self) -> Result<Option<Range<usize>>, ContainerError> {
+    pub fn next_object(&mut self) -> Result<Option<Range<usize>>, ContainerError> {
         let wrong = |why| ContainerError::Count {
             offset: self.block.start,
             declared: self.block.count,

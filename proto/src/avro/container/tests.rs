@@ -36,7 +36,7 @@ fn read(file: &[u8], piece: usize, max: usize) -> Result<Vec<Vec<u8>>, Container
         buf.extend_from_slice(piece);
         while let Some(block) = reader.next(&mut buf)? {
             let mut objects = Objects::new(reader.header().unwrap(), block)?;
-            while let Some(range) = objects.next()? {
+            while let Some(range) = objects.next_object()? {
                 all.push(objects.block().data[range].to_vec());
             }
         }

@@ -12,18 +12,16 @@
 //! are numbered in the order of their commits; what is rolled back returns to its place by that number, so order
 //! holds also when several leases are open.
 
-mod queue;
-
 use crate::component::BoxFuture;
 use crate::component::channel::{
     Channel, ChannelError, ChannelLimits, Claim, Position, SLOT_BYTES, Ticket, Want,
 };
 use crate::component::error::BuildError;
 use crate::component::keys::Keys;
+use crate::component::queue::{State, Waiter};
 use crate::component::registry::{BuildContext, Type};
 use bytes::Bytes;
 use proto::event::Batch;
-use queue::{State, Waiter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};

@@ -1,50 +1,71 @@
-//! The queue behind the lock: pieces, reservations, leases, waiting putters, and the books of room.
+//! The queue that a channel keeps behind its lock: pieces, reservations, leases, waiting putters, and the books of room.
+//!
+//! Events are numbered in the order of the channel; what is rolled back returns to its place by that number.
 
-use crate::component::channel::{ChannelError, ChannelLimits, Claim, SLOT_BYTES, Ticket, Want};
+use super::channel::{ChannelError, ChannelLimits, Claim, SLOT_BYTES, Ticket, Want};
 use bytes::Bytes;
 use proto::event::Batch;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// Where the events of a piece are kept besides: which shard of a store, and the first one's number there. Nothing, for
+/// a queue in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "told above")]
+pub struct Origin {
+    pub shard: u32,
+    pub number: u64,
+}
+
 /// A piece of the queue: a batch, the number of its first event, its claim.
-pub(super) struct Piece {
-    pub(super) first: u64,
-    pub(super) batch: Batch,
-    pub(super) claim: Claim,
+#[derive(Debug)]
+#[allow(missing_docs, reason = "told above")]
+pub struct Piece {
+    pub first: u64,
+    pub batch: Batch,
+    pub claim: Claim,
+    pub origin: Origin,
 }
 
-pub(super) struct Waiter {
-    pub(super) id: u64,
-    pub(super) claim: Claim,
-    pub(super) granted: oneshot::Sender<Ticket>,
+/// A put that waits for room.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Waiter {
+    pub id: u64,
+    pub claim: Claim,
+    pub granted: oneshot::Sender<Ticket>,
 }
 
-pub(super) struct State {
-    pub(super) open: bool,
-    pub(super) generation: u64,
-    pub(super) next_ticket: u64,
-    pub(super) next_event: u64,
-    pub(super) limits: ChannelLimits,
+/// All of it.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct State {
+    pub open: bool,
+    pub generation: u64,
+    pub next_ticket: u64,
+    pub next_event: u64,
+    pub limits: ChannelLimits,
     /// Events held when the capacity last became another one.
-    pub(super) held_at_shrinking: usize,
+    pub held_at_shrinking: usize,
     /// Room in slots and what of it is taken; `used` covers reserved, queued and leased events.
-    pub(super) slots: usize,
-    pub(super) used: Claim,
+    pub slots: usize,
+    pub used: Claim,
     /// In order; never taken, but for the rest of a piece that was split.
-    pub(super) fresh: VecDeque<Piece>,
+    pub fresh: VecDeque<Piece>,
     /// Taken and put back, by the number of the first event; the next one to take is the older head of the two.
-    pub(super) returned: BTreeMap<u64, Piece>,
-    pub(super) reserved: HashMap<u64, Claim>,
-    pub(super) leased: HashMap<u64, Vec<Piece>>,
-    pub(super) waiters: VecDeque<Waiter>,
-    pub(super) positions: HashMap<Arc<str>, Bytes>,
-    pub(super) queued_events: usize,
-    pub(super) pinned: usize,
+    pub returned: BTreeMap<u64, Piece>,
+    pub reserved: HashMap<u64, Claim>,
+    pub leased: HashMap<u64, Vec<Piece>>,
+    pub waiters: VecDeque<Waiter>,
+    pub positions: HashMap<Arc<str>, Bytes>,
+    pub queued_events: usize,
+    pub pinned: usize,
 }
 
 impl State {
-    pub(super) fn new(limits: ChannelLimits, slots: usize) -> Self {
+    /// Empty and closed.
+    pub fn new(limits: ChannelLimits, slots: usize) -> Self {
         Self {
             open: false,
             generation: 0,
@@ -65,7 +86,8 @@ impl State {
         }
     }
 
-    pub(super) fn ticket(&mut self) -> Ticket {
+    /// A new ticket.
+    pub fn ticket(&mut self) -> Ticket {
         self.next_ticket += 1;
         Ticket {
             id: self.next_ticket,
@@ -73,7 +95,11 @@ impl State {
         }
     }
 
-    pub(super) fn fits(&self, claim: Claim) -> Result<(), ChannelError> {
+    /// Whether there is room.
+    ///
+    /// # Errors
+    /// What there is too little of.
+    pub fn fits(&self, claim: Claim) -> Result<(), ChannelError> {
         if self.used.events + claim.events > self.limits.capacity {
             return Err(ChannelError::Full);
         }
@@ -85,7 +111,8 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn hold(&mut self, claim: Claim) -> Ticket {
+    /// Takes room.
+    pub fn hold(&mut self, claim: Claim) -> Ticket {
         let ticket = self.ticket();
         self.used.events += claim.events;
         self.used.bytes += claim.bytes;
@@ -93,13 +120,14 @@ impl State {
         ticket
     }
 
-    pub(super) fn free(&mut self, claim: Claim) {
+    /// Gives room back.
+    pub fn free(&mut self, claim: Claim) {
         self.used.events -= claim.events;
         self.used.bytes -= claim.bytes;
     }
 
     /// Serves waiting puts in order while there is room.
-    pub(super) fn grant(&mut self) {
+    pub fn grant(&mut self) {
         while let Some(waiter) = self.waiters.front() {
             if self.fits(waiter.claim).is_err() {
                 return;
@@ -116,15 +144,32 @@ impl State {
         }
     }
 
-    pub(super) fn enqueue(&mut self, batch: Batch, claim: Claim) {
+    /// Appends a batch under the next number.
+    pub fn enqueue(&mut self, batch: Batch, claim: Claim) {
         let first = self.next_event;
         self.next_event += claim.events as u64;
-        self.queued_events += claim.events;
-        self.pinned += batch.pinned_bytes();
-        self.fresh.push_back(Piece { first, batch, claim });
+        let origin = Origin::default();
+        self.insert(Piece {
+            first,
+            batch,
+            claim,
+            origin,
+        });
     }
 
-    pub(super) fn put_back(&mut self, pieces: Vec<Piece>) -> usize {
+    /// Puts a piece that was numbered before into its place.
+    pub fn insert(&mut self, piece: Piece) {
+        self.queued_events += piece.claim.events;
+        self.pinned += piece.batch.pinned_bytes();
+        if self.fresh.back().is_none_or(|last| last.first < piece.first) {
+            self.fresh.push_back(piece);
+        } else {
+            self.returned.insert(piece.first, piece);
+        }
+    }
+
+    /// Puts pieces back where they were; says how many events they have.
+    pub fn put_back(&mut self, pieces: Vec<Piece>) -> usize {
         let mut events = 0;
         for piece in pieces {
             events += piece.claim.events;
@@ -136,7 +181,7 @@ impl State {
     }
 
     /// Takes pieces from the head until `want` is met.
-    pub(super) fn lease(&mut self, want: Want) -> Option<(Ticket, Batch)> {
+    pub fn lease(&mut self, want: Want) -> Option<(Ticket, Batch)> {
         let most = self.limits.transaction_capacity.unwrap_or(usize::MAX);
         let want = Want {
             events: want.events.min(most),
@@ -172,7 +217,8 @@ impl State {
         Some((ticket, batch))
     }
 
-    pub(super) fn pop(&mut self) -> Option<Piece> {
+    /// Takes the oldest piece out.
+    pub fn pop(&mut self) -> Option<Piece> {
         // What came back is usually older than the front, but not when another lease is still out.
         let from_returned = match (self.returned.first_key_value(), self.fresh.front()) {
             (Some((at, _)), Some(front)) => *at < front.first,
@@ -189,7 +235,8 @@ impl State {
         Some(piece)
     }
 
-    pub(super) fn unpop(&mut self, rest: Option<Piece>) {
+    /// Puts the rest of the piece that was popped last back.
+    pub fn unpop(&mut self, rest: Option<Piece>) {
         if let Some(piece) = rest {
             self.queued_events += piece.claim.events;
             self.pinned += piece.batch.pinned_bytes();
@@ -200,7 +247,7 @@ impl State {
 }
 
 /// How many events from the front have at most `events` and `bytes`.
-pub(super) fn fitting(batch: &Batch, events: usize, bytes: usize) -> usize {
+pub fn fitting(batch: &Batch, events: usize, bytes: usize) -> usize {
     if bytes == usize::MAX {
         return batch.len().min(events);
     }
@@ -217,7 +264,7 @@ pub(super) fn fitting(batch: &Batch, events: usize, bytes: usize) -> usize {
 }
 
 /// Splits a piece; either part may be nothing.
-pub(super) fn split(mut piece: Piece, at: usize) -> (Option<Piece>, Option<Piece>) {
+pub fn split(mut piece: Piece, at: usize) -> (Option<Piece>, Option<Piece>) {
     if at == 0 {
         return (None, Some(piece));
     }
@@ -233,12 +280,17 @@ pub(super) fn split(mut piece: Piece, at: usize) -> (Option<Piece>, Option<Piece
             events: piece.claim.events - claim.events,
             bytes: piece.claim.bytes - claim.bytes,
         },
+        origin: Origin {
+            number: piece.origin.number + at as u64,
+            ..piece.origin
+        },
     };
     (
         Some(Piece {
             first: piece.first,
             batch: front,
             claim,
+            origin: piece.origin,
         }),
         Some(rest),
     )

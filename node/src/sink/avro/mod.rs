@@ -8,20 +8,25 @@
 //! attempt connects anew (after 100 ms at first, up to 5 s; Flume always waits 5 s). It connects before it takes a
 //! batch, as Flume does, so a peer that is away holds no events.
 //!
-//! Differences from Flume: IPv6 addresses work. Compression, TLS and other client types come with a later version
-//! and are refused until then; the connection is already generic over its transport.
+//! What is sent may be compressed (`compression-type = deflate`), encrypted (`ssl`), or both: then `tls-nesting` (ours)
+//! says whether TLS is inside the compression, as Flume 1.10 and 1.11 have it, or outside, as all before. A peer that
+//! is not trusted, or that does not speak what is configured, counts as a failed connection.
+//!
+//! Differences from Flume: IPv6 addresses work. Other client types come with a later version and are refused until
+//! then.
 
 use crate::component::channel::{Lease, Want};
 use crate::component::error::{BuildError, RunError};
 use crate::component::keys::Keys;
 use crate::component::registry::Type;
 use crate::component::sink::{DynSink, Sink, SinkContext};
-use bytes::BytesMut;
+use crate::io::avro_client::{Connection, Layers};
+use crate::io::stream::BoxStream;
+use crate::io::tls::TlsDefaults;
 use cluster::time::Time;
-use proto::avro::{ClientConnection, ClientStep, FrameDecoder, FrameLimits, KnownServer};
+use proto::avro::KnownServer;
 use proto::event::Batch;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How the list names it.
@@ -29,14 +34,17 @@ pub const TYPE: Type<Box<dyn DynSink>> = Type {
     alias: "avro",
     classes: &["org.apache.flume.sink.AvroSink"],
     in_flume_metrics: true,
-    build: |keys, _| Ok(Box::new(Config::read(keys).build()?)),
+    build: |keys, ctx| Ok(Box::new(Config::read(keys, &ctx.tls).build()?)),
 };
 
 /// Bytes of bodies in one call, at most; several times what a batch usually has.
 const CALL_BODY_BYTES_MAX: usize = 16 << 20;
 
+/// How long closing a connection may take.
+const CLOSE: Duration = Duration::from_millis(500);
+
 /// Settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `hostname`: the peer's name or address; required.
     pub hostname: String,
@@ -50,14 +58,17 @@ pub struct Config {
     pub request_timeout: Duration,
     /// `reset-connection-interval`: seconds after which the sink connects anew; default 0, never.
     pub reset_connection_interval: Duration,
+    /// `compression-type`, `ssl` and what goes with them, `tls-nesting` (ours).
+    pub layers: Layers,
 }
 
 impl Config {
     /// Reads the properties.
-    pub fn read(keys: &mut Keys) -> Self {
+    pub fn read(keys: &mut Keys, defaults: &TlsDefaults) -> Self {
         let timeout = |keys: &mut Keys, key| {
             Duration::from_millis(keys.lenient_number(key, 20_000, 1_000..=i32::MAX as u64))
         };
+        let layers = Layers::read(keys, defaults);
         let config = Self {
             hostname: keys.required("hostname"),
             port: keys.required_number("port", 1..=u16::MAX),
@@ -69,27 +80,9 @@ impl Config {
                 0,
                 0..=i32::MAX as u64,
             )),
+            layers,
         };
         keys.without_effect("maxIoWorkers", "has no effect, as in Flume 1.11");
-        if keys
-            .text("compression-type")
-            .is_some_and(|c| c.eq_ignore_ascii_case("deflate"))
-        {
-            keys.wrong(
-                "compression-type",
-                "deflate is known, but not in this version; allowed is none",
-            );
-        }
-        keys.without_effect(
-            "compression-level",
-            "has no effect without compression-type = deflate",
-        );
-        if keys.flag("ssl", false) {
-            keys.wrong("ssl", "TLS is known, but not in this version; allowed is false");
-        }
-        for key in TLS_KEYS {
-            keys.without_effect(key, "has no effect without ssl = true");
-        }
         let client = keys.text("client.type").unwrap_or_else(|| "default".to_owned());
         if !client.eq_ignore_ascii_case("default") {
             keys.wrong(
@@ -105,26 +98,18 @@ impl Config {
         Ok(Avro {
             config: self,
             connection: None,
+            connected_at: Time::ZERO,
             server: KnownServer::default(),
         })
     }
 }
 
-const TLS_KEYS: [&str; 8] = [
-    "trust-all-certs",
-    "truststore",
-    "truststore-password",
-    "truststore-type",
-    "exclude-protocols",
-    "include-protocols",
-    "exclude-cipher-suites",
-    "include-cipher-suites",
-];
-
 /// The sink.
 pub struct Avro {
     config: Config,
-    connection: Option<Connection<TcpStream>>,
+    connection: Option<Connection<BoxStream>>,
+    /// When it was made.
+    connected_at: Time,
     /// What was learnt of the peer's protocol, to save a round trip at the next connection.
     server: KnownServer,
 }
@@ -150,8 +135,8 @@ impl Sink for Avro {
 
     async fn ready(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
         let reset = self.config.reset_connection_interval;
-        let old = |c: &Connection<TcpStream>| !reset.is_zero() && ctx.clock.now() - c.since >= reset;
-        if self.connection.as_ref().is_some_and(old) {
+        let is_old = !reset.is_zero() && ctx.clock.now() - self.connected_at >= reset;
+        if self.connection.is_some() && is_old {
             self.disconnect(ctx).await;
         }
         if self.connection.is_none() {
@@ -191,18 +176,19 @@ impl Avro {
         ctx.counters.batch(batch.len(), self.config.batch_size);
         ctx.counters.attempted.add(batch.len() as u64);
         // The first call covers the handshake and has Flume's connect-timeout.
-        let limit = if connection.rpc.is_open() {
+        let limit = if connection.is_open() {
             self.config.request_timeout
         } else {
             self.config.connect_timeout
         };
         let called = tokio::time::timeout(limit, connection.append_batch(batch)).await;
-        called.unwrap_or_else(|_| {
-            Err(RunError::retry(format!(
+        match called {
+            Ok(outcome) => outcome.map_err(|e| RunError::retry("Failed to send events").caused_by(e)),
+            Err(_) => Err(RunError::retry(format!(
                 "{}: no answer within {limit:?}",
                 self.peer()
-            )))
-        })
+            ))),
+        }
     }
 
     async fn connect(&mut self, ctx: &SinkContext) -> Result<(), RunError> {
@@ -212,18 +198,22 @@ impl Avro {
             connect_timeout,
             ..
         } = &self.config;
-        let connecting = TcpStream::connect((hostname.as_str(), *port));
+        let connecting = async {
+            let stream = TcpStream::connect((hostname.as_str(), *port)).await?;
+            let _ = stream.set_nodelay(true);
+            let _ = socket2::SockRef::from(&stream).set_keepalive(true);
+            self.config.layers.wrap(hostname, stream).await
+        };
         let attempt = tokio::select! {
             attempt = tokio::time::timeout(*connect_timeout, connecting) => attempt,
             () = ctx.shutdown.requested() => return Err(RunError::retry("stopping")),
         };
         let failed = match attempt {
             Ok(Ok(stream)) => {
-                let _ = stream.set_nodelay(true);
-                let _ = socket2::SockRef::from(&stream).set_keepalive(true);
                 ctx.counters.connections_created.add(1);
                 tracing::info!(sink = %ctx.name, peer = %self.peer(), "connected");
-                self.connection = Some(Connection::new(stream, self.server.clone(), ctx.clock.now()));
+                self.connection = Some(Connection::new(stream, self.server.clone()));
+                self.connected_at = ctx.clock.now();
                 return Ok(());
             }
             Ok(Err(error)) => RunError::retry(format!("{}: cannot connect", self.peer())).caused_by(error),
@@ -237,9 +227,10 @@ impl Avro {
     }
 
     async fn disconnect(&mut self, ctx: &SinkContext) {
-        if let Some(mut connection) = self.connection.take() {
-            self.server = connection.rpc.server().clone();
-            let _ = connection.stream.shutdown().await;
+        if let Some(connection) = self.connection.take() {
+            self.server = connection.server().clone();
+            // A peer that does not read must not keep the farewell waiting.
+            let _ = tokio::time::timeout(CLOSE, connection.close()).await;
             ctx.counters.connections_closed.add(1);
         }
     }
@@ -249,54 +240,5 @@ impl Avro {
     }
 }
 
-/// One connection over any transport.
-struct Connection<S> {
-    stream: S,
-    rpc: ClientConnection,
-    frames: FrameDecoder,
-    input: BytesMut,
-    output: BytesMut,
-    since: Time,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(stream: S, server: KnownServer, since: Time) -> Self {
-        Self {
-            stream,
-            rpc: ClientConnection::new(server),
-            frames: FrameDecoder::new(FrameLimits::replies()),
-            input: BytesMut::new(),
-            output: BytesMut::new(),
-            since,
-        }
-    }
-
-    /// Sends one batch and waits for its answer; sends again with our protocol when the peer asks for it.
-    async fn append_batch(&mut self, batch: &Batch) -> Result<(), RunError> {
-        let broken = |e: proto::avro::ClientError| RunError::retry("Failed to send events").caused_by(e);
-        loop {
-            self.output.clear();
-            self.rpc.append_batch(batch, &mut self.output).map_err(broken)?;
-            let lost = |e: std::io::Error| RunError::retry("Failed to send events").caused_by(e);
-            self.stream.write_all(&self.output).await.map_err(lost)?;
-            let frame = loop {
-                let next = self.frames.next_frame(&mut self.input);
-                if let Some(frame) = next.map_err(|e| RunError::retry("unreadable answer").caused_by(e))? {
-                    break frame;
-                }
-                self.frames.prepare(&mut self.input);
-                if self.stream.read_buf(&mut self.input).await.map_err(lost)? == 0 {
-                    return Err(RunError::retry(
-                        "the peer closed the connection before it answered",
-                    ));
-                }
-            };
-            match self.rpc.handle(&frame).map_err(broken)? {
-                ClientStep::Resend { .. } => {}
-                ClientStep::Done { outcome, .. } => {
-                    return outcome.map_err(|e| RunError::retry("Failed to send events").caused_by(e));
-                }
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

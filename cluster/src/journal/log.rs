@@ -1,0 +1,624 @@
+//! Writing: transactions to blocks, blocks to the disk, one sync for all that came together.
+
+use super::books::{Books, SegmentInfo};
+use super::disk::{Disk, DiskError, DiskErrorKind};
+use super::error::CommitError;
+use bytes::Bytes;
+use proto::journal::{
+    BLOCK_HEAD_BYTES, BlockHead, BlockWriter, FLAG_CONTINUED, FLAG_CONTINUES, Lane, PAGE_BYTES, Record,
+    SegmentHead, block_bytes, write_record,
+};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+
+/// What one record needs beside its events and texts, at most.
+const RECORD_BYTES: usize = 128;
+
+/// Freed files that are kept for the next segments.
+const FREE_FILES_MAX: usize = 2;
+
+/// Sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Bytes of a segment; default 64 MiB.
+    pub segment_bytes: u64,
+    /// Bytes of each of the two files in which takes go on when the disk is full; default 8 MiB.
+    pub spare_bytes: u64,
+    /// Bytes of payload after which a block is closed; default 4 MiB.
+    pub block_bytes: usize,
+    /// Bytes of one transaction, at most; a segment is made longer for one that needs it. Default 256 MiB.
+    pub transaction_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            spare_bytes: 8 << 20,
+            block_bytes: 4 << 20,
+            transaction_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// Events of a transaction, as event blocks (see [`proto::event::block`]).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Put {
+    /// How many events.
+    pub count: u32,
+    /// Their bytes, in pieces.
+    pub events: Vec<Bytes>,
+    /// The place of the first one in the order of the whole channel.
+    pub order: u64,
+    /// The batch of a lane that they are, if nobody may see them before they are confirmed.
+    pub prepared: Option<(Lane, u64)>,
+}
+
+/// What is committed together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transaction<'a> {
+    /// Events that come in.
+    pub put: Option<Put>,
+    /// What else happens: takes, positions, lanes.
+    pub records: Vec<Record<'a>>,
+}
+
+impl Transaction<'_> {
+    /// The most bytes that it takes as payload.
+    fn bytes_max(&self, block: usize) -> usize {
+        let put = self.put.as_ref().map_or(0, |put| {
+            let events: usize = put.events.iter().map(Bytes::len).sum();
+            events + (events / block.max(1) + 2) * RECORD_BYTES
+        });
+        put + self.records.iter().map(record_bytes).sum::<usize>()
+    }
+}
+
+fn record_bytes(record: &Record<'_>) -> usize {
+    RECORD_BYTES
+        + match record {
+            Record::SourcePosition { owner, bytes, .. } | Record::SinkPosition { owner, bytes, .. } => {
+                owner.len() + bytes.len()
+            }
+            Record::Take { events } | Record::Reserve { events, .. } => events.len() * 20,
+            Record::Confirm { seqs, .. }
+            | Record::Commit { seqs, .. }
+            | Record::Void { seqs, .. }
+            | Record::SnapLane { seqs, .. } => seqs.len() * 20,
+            Record::Put { events, .. } | Record::Prepared { events, .. } => events.len(),
+            Record::Part { bytes } => bytes.len(),
+            _ => 0,
+        }
+}
+
+/// Bytes in a file for so many of payload, however it falls into blocks.
+fn file_bytes(payload: usize, block: usize) -> u64 {
+    ((payload / block.max(1) + 2) * (BLOCK_HEAD_BYTES + PAGE_BYTES) + payload) as u64
+}
+
+/// A transaction that is in the log for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The number of its first event; of the next one if it has none.
+    pub first_event: u64,
+    /// The segment and the block in which it begins: where a [`Reader`](super::Reader) finds it.
+    pub at: (u64, u64),
+}
+
+/// A file of the log that can be read.
+#[derive(Debug, Clone)]
+pub(super) struct Segment<F> {
+    pub file: F,
+    pub name: String,
+    pub salt: u64,
+    pub first_lsn: u64,
+    pub file_bytes: u64,
+}
+
+/// Where the next block goes.
+pub(super) struct Tail {
+    pub number: u64,
+    /// LSN of the next block.
+    pub lsn: u64,
+    pub durable_lsn: u64,
+    pub chain: u64,
+    pub block: u64,
+    /// The last block ended inside a transaction.
+    pub inside: bool,
+}
+
+/// One shard's log.
+pub struct Log<D: Disk> {
+    pub(super) disk: D,
+    pub(super) config: Config,
+    pub(super) shard: [u8; 16],
+    pub(super) books: Books,
+    pub(super) segments: BTreeMap<u64, Segment<D::File>>,
+    pub(super) tail: Tail,
+    /// Files of no segment, with their lengths.
+    pub(super) free: Vec<(String, u64)>,
+    rng: SmallRng,
+    poisoned: Option<DiskError>,
+    writer: BlockWriter,
+    /// Blocks that are not written yet, from LSN `buffer_lsn` on.
+    buffer: Vec<u8>,
+    buffer_lsn: u64,
+    /// Numbers of events up to here are given away.
+    assigned: u64,
+    /// Segments with lower numbers may be there and be unreadable.
+    pub(super) numbers_from: u64,
+}
+
+impl<D: Disk> Log<D> {
+    /// A log without a segment; recovery opens one.
+    pub(super) fn bare(disk: D, config: Config, shard: [u8; 16], seed: u64) -> Self {
+        Self {
+            disk,
+            config,
+            shard,
+            books: Books::default(),
+            segments: BTreeMap::new(),
+            tail: Tail {
+                number: 0,
+                lsn: PAGE_BYTES as u64,
+                durable_lsn: 0,
+                chain: 0,
+                block: 0,
+                inside: false,
+            },
+            free: Vec::new(),
+            rng: SmallRng::seed_from_u64(seed),
+            poisoned: None,
+            writer: BlockWriter::new(),
+            buffer: Vec::new(),
+            buffer_lsn: 0,
+            assigned: 0,
+            numbers_from: 0,
+        }
+    }
+
+    /// What the log adds up to.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// The disk error after which nothing is written any more.
+    pub fn poisoned(&self) -> Option<&DiskError> {
+        self.poisoned.as_ref()
+    }
+
+    /// The folder, when the log is not needed any more.
+    pub fn into_disk(self) -> D {
+        self.disk
+    }
+
+    /// Bytes of blocks that were written and of which nothing is known to be unsynced.
+    pub fn durable_lsn(&self) -> u64 {
+        self.tail.durable_lsn
+    }
+
+    /// Whether puts have room without another file.
+    pub fn has_room(&self) -> bool {
+        !self.is_lean()
+    }
+
+    /// Commits transactions with one sync, in order. Those before a failure may have succeeded.
+    pub fn commit(&mut self, transactions: &[Transaction<'_>]) -> Vec<Result<Committed, CommitError>> {
+        let mut results: Vec<Result<Committed, CommitError>> = Vec::with_capacity(transactions.len());
+        // Encoded and not synced: from which transaction on.
+        let mut open = 0;
+        for (n, transaction) in transactions.iter().enumerate() {
+            let result = self.append(transaction, &transactions[open..n], &mut results, &mut open);
+            results.push(result);
+        }
+        if let Err(why) = self.settle(&transactions[open..], &mut results, open) {
+            self.poison(why, &mut results, open);
+        }
+        results
+    }
+
+    /// Writes a block that only carries the durable LSN, so that a crash later cannot be taken for corruption, or the
+    /// reverse; for when nothing else comes.
+    ///
+    /// # Errors
+    /// The log is poisoned.
+    pub fn tick(&mut self) -> Result<(), CommitError> {
+        let tick = Transaction {
+            put: None,
+            records: vec![Record::Tick],
+        };
+        self.commit(&[tick]).remove(0).map(|_| ())
+    }
+
+    /// Encodes one transaction; makes room for it first.
+    fn append(
+        &mut self,
+        transaction: &Transaction<'_>,
+        unsettled: &[Transaction<'_>],
+        results: &mut [Result<Committed, CommitError>],
+        open: &mut usize,
+    ) -> Result<Committed, CommitError> {
+        if let Some(why) = &self.poisoned {
+            return Err(CommitError::Poisoned(why.clone()));
+        }
+        let payload = transaction.bytes_max(self.config.block_bytes);
+        if payload > self.config.transaction_bytes_max {
+            return Err(CommitError::TooLarge {
+                found: payload,
+                allowed: self.config.transaction_bytes_max,
+            });
+        }
+        let is_put = transaction.put.is_some();
+        let need = file_bytes(payload, self.config.block_bytes);
+        if !self.fits(need) || (is_put && self.is_lean()) {
+            let settled = self.settle(unsettled, results, *open);
+            let rolled = settled.and_then(|()| {
+                *open += unsettled.len();
+                self.roll(need, is_put)
+            });
+            match rolled {
+                Ok(()) => {}
+                Err(why) if why.kind == DiskErrorKind::Full && is_put => return Err(CommitError::Full),
+                Err(why) => {
+                    self.poison(why.clone(), results, *open);
+                    return Err(CommitError::Poisoned(why));
+                }
+            }
+        }
+        self.encode(transaction).map_err(|why| {
+            self.poison(why.clone(), results, *open);
+            CommitError::Poisoned(why)
+        })
+    }
+
+    fn encode(&mut self, transaction: &Transaction<'_>) -> Result<Committed, DiskError> {
+        let first_event = self.assigned;
+        let mut at = (self.tail.number, self.tail.lsn);
+        if let Some(put) = &transaction.put {
+            at.1 = self.encode_put(put, transaction.records.is_empty())?;
+        }
+        for (n, record) in transaction.records.iter().enumerate() {
+            let end = n + 1 == transaction.records.len();
+            self.make_room(record_bytes(record), n > 0 || transaction.put.is_some())?;
+            write_record(self.writer.payload(), record, end);
+            self.writer.count(1);
+        }
+        Ok(Committed { first_event, at })
+    }
+
+    /// Returns the LSN of the block in which it begins.
+    fn encode_put(&mut self, put: &Put, end: bool) -> Result<u64, DiskError> {
+        let total: usize = put.events.iter().map(Bytes::len).sum();
+        self.make_room(total.min(self.config.block_bytes) + RECORD_BYTES, false)?;
+        let at = self.tail.lsn;
+        // What fits no block goes ahead in parts.
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut gathered = 0;
+        let mut began = false;
+        let room = self.config.block_bytes;
+        for piece in &put.events {
+            let mut piece = piece.clone();
+            while gathered + piece.len() > room {
+                pieces.push(piece.split_to(room - gathered));
+                self.make_room(room + RECORD_BYTES, began)?;
+                let part = pieces.concat();
+                write_record(self.writer.payload(), &Record::Part { bytes: &part }, false);
+                self.writer.count(1);
+                (pieces, gathered, began) = (Vec::new(), 0, true);
+            }
+            gathered += piece.len();
+            pieces.push(piece);
+        }
+        self.make_room(gathered + RECORD_BYTES, began)?;
+        let (first, count, order) = (self.assigned, put.count, put.order);
+        let one;
+        let events: &[u8] = match pieces.as_slice() {
+            [] => &[],
+            [single] => single,
+            several => {
+                one = several.concat();
+                &one
+            }
+        };
+        let record = match put.prepared {
+            None => Record::Put {
+                first,
+                count,
+                order,
+                events,
+            },
+            Some((lane, seq)) => Record::Prepared {
+                lane,
+                seq,
+                first,
+                count,
+                order,
+                events,
+            },
+        };
+        write_record(self.writer.payload(), &record, end);
+        self.writer.count(1);
+        self.assigned += u64::from(count);
+        Ok(at)
+    }
+
+    /// Closes the block when another so many bytes would make it too long.
+    fn make_room(&mut self, bytes: usize, in_transaction: bool) -> Result<(), DiskError> {
+        if !self.writer.is_empty() && self.writer.payload_bytes() + bytes > self.config.block_bytes {
+            self.close_block(in_transaction)?;
+        }
+        Ok(())
+    }
+
+    fn close_block(&mut self, continues: bool) -> Result<(), DiskError> {
+        let Some(salt) = self.segments.get(&self.tail.number).map(|s| s.salt) else {
+            return Err(DiskError::new(DiskErrorKind::Other, "the log has no segment"));
+        };
+        let head = BlockHead {
+            flags: (if continues { FLAG_CONTINUES } else { 0 })
+                | (if self.tail.inside { FLAG_CONTINUED } else { 0 }),
+            lsn: self.tail.lsn,
+            durable_lsn: self.tail.durable_lsn,
+            block: self.tail.block,
+            chain: self.tail.chain,
+            ..BlockHead::default()
+        };
+        let (head, bytes) = self.writer.finish(salt, head);
+        if self.buffer.is_empty() {
+            self.buffer_lsn = head.lsn;
+        }
+        self.buffer.extend_from_slice(bytes);
+        self.tail.lsn = head.end_lsn();
+        self.tail.block += 1;
+        self.tail.inside = continues;
+        self.tail.chain = head.chain(salt);
+        self.writer.clear();
+        // Memory has a bound, however large the commit is.
+        if self.buffer.len() >= self.config.block_bytes {
+            self.write_buffer()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write_buffer(&mut self) -> Result<(), DiskError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        if let Some(segment) = self.segments.get(&self.tail.number) {
+            let at = PAGE_BYTES as u64 + self.buffer_lsn - segment.first_lsn;
+            self.disk.write_at(&segment.file, at, &self.buffer)?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes and syncs what is encoded, and books it. `unsettled` are the transactions from number `from` on.
+    fn settle(
+        &mut self,
+        unsettled: &[Transaction<'_>],
+        results: &mut [Result<Committed, CommitError>],
+        from: usize,
+    ) -> Result<(), DiskError> {
+        if let Some(why) = &self.poisoned {
+            return Err(why.clone());
+        }
+        if !self.writer.is_empty() {
+            self.close_block(false)?;
+        }
+        if self.tail.lsn == self.tail.durable_lsn {
+            return Ok(());
+        }
+        self.write_buffer()?;
+        if let Some(segment) = self.segments.get(&self.tail.number) {
+            self.disk.sync(&segment.file)?;
+        }
+        self.tail.durable_lsn = self.tail.lsn;
+        self.books.extend_segment(self.tail.lsn);
+        for (transaction, result) in unsettled.iter().zip(&results[from.min(results.len())..]) {
+            if let Ok(committed) = result {
+                self.book(transaction, committed.first_event);
+            }
+        }
+        Ok(())
+    }
+
+    fn book(&mut self, transaction: &Transaction<'_>, first: u64) {
+        if let Some(put) = &transaction.put {
+            let (count, order) = (put.count, put.order);
+            self.books.apply(&match put.prepared {
+                None => Record::Put {
+                    first,
+                    count,
+                    order,
+                    events: &[],
+                },
+                Some((lane, seq)) => Record::Prepared {
+                    lane,
+                    seq,
+                    first,
+                    count,
+                    order,
+                    events: &[],
+                },
+            });
+        }
+        transaction
+            .records
+            .iter()
+            .for_each(|record| self.books.apply(record));
+    }
+
+    /// Nothing more is written; who is not synced learns that nobody knows.
+    fn poison(&mut self, why: DiskError, results: &mut [Result<Committed, CommitError>], open: usize) {
+        for result in results.iter_mut().skip(open).filter(|r| r.is_ok()) {
+            *result = Err(CommitError::Poisoned(why.clone()));
+        }
+        self.poisoned.get_or_insert(why);
+    }
+
+    fn segment_room(&self) -> u64 {
+        self.segments.get(&self.tail.number).map_or(0, |segment| {
+            let used = PAGE_BYTES as u64 + self.tail.lsn - segment.first_lsn;
+            segment
+                .file_bytes
+                .saturating_sub(used + block_bytes(self.writer.payload_bytes()) as u64)
+        })
+    }
+
+    fn fits(&self, need: u64) -> bool {
+        self.segment_room() >= need
+    }
+
+    /// Whether the current segment is one of the small ones, which are not for events.
+    fn is_lean(&self) -> bool {
+        self.segments
+            .get(&self.tail.number)
+            .is_some_and(|segment| segment.file_bytes < self.config.segment_bytes)
+    }
+
+    /// The next segment: a file, its header and a snapshot, made durable before it gets its name. Everything before
+    /// must be synced. For puts the file has full length, or there is an error; without, a spare one will do.
+    pub(super) fn roll(&mut self, need: u64, for_puts: bool) -> Result<(), DiskError> {
+        let previous_end_lsn = self.tail.lsn;
+        let number = self.books.segments().next_back().map_or(0, |(n, _)| n + 1);
+        let number = number.max(self.numbers_from);
+        let mut books = self.books.clone();
+        books.begin_segment(number, self.tail.lsn);
+        let (mut records, mut blocks) = (0_u32, 0_usize);
+        // How long the snapshot is shows when it is written; once to count, once to keep.
+        let mut size = 0;
+        books.snapshot(|record| {
+            size += record_bytes(&record);
+            records += 1;
+        });
+        let whole = PAGE_BYTES as u64 + file_bytes(size, self.config.block_bytes) + need;
+        let (name, bytes) = self.next_file(whole, for_puts)?;
+        let file = self.disk.open(&name)?;
+        let head = SegmentHead {
+            shard: self.shard,
+            number,
+            salt: self.rng.random(),
+            first_lsn: self.tail.lsn,
+            chain: self.tail.chain,
+            previous_end_lsn,
+            durable_lsn: self.tail.durable_lsn,
+            first_block: self.tail.block,
+            file_bytes: bytes,
+            ..SegmentHead::default()
+        };
+        let segment = Segment {
+            file: file.clone(),
+            name: segment_name(number),
+            salt: head.salt,
+            first_lsn: head.first_lsn,
+            file_bytes: bytes,
+        };
+        self.disk.write_at(&file, 0, &head.encode())?;
+        self.segments.insert(number, segment);
+        self.tail.number = number;
+        let mut failed = None;
+        books.snapshot(|record| {
+            blocks += 1;
+            let end = blocks as u32 == records;
+            let written = self.make_room(record_bytes(&record), true);
+            failed = failed.take().or(written.err());
+            write_record(self.writer.payload(), &record, end);
+            self.writer.count(1);
+        });
+        failed.map_or(Ok(()), Err)?;
+        self.close_block(false)?;
+        self.write_buffer()?;
+        self.disk.sync(&file)?;
+        self.disk.rename(&name, &segment_name(number))?;
+        self.disk.sync_folder()?;
+        self.free.retain(|(n, _)| *n != name);
+        self.tail.durable_lsn = self.tail.lsn;
+        books.extend_segment(self.tail.lsn);
+        self.books = books;
+        self.assigned = self.books.next_event();
+        self.collect()
+    }
+
+    /// A file for the next segment: one that is free and long enough, else a new one.
+    fn next_file(&mut self, need: u64, for_puts: bool) -> Result<(String, u64), DiskError> {
+        let want = need.max(self.config.segment_bytes);
+        if let Some((name, bytes)) = self.free.iter().find(|(_, bytes)| *bytes >= want) {
+            return Ok((name.clone(), *bytes));
+        }
+        let name = format!("free-{:016x}.wal", self.rng.random::<u64>());
+        match self.disk.create(&name, want) {
+            Ok(_) => {
+                self.free.push((name.clone(), want));
+                Ok((name, want))
+            }
+            Err(why) if why.kind == DiskErrorKind::Full && !for_puts => {
+                let spare = self.free.iter().find(|(_, bytes)| *bytes >= need);
+                spare.cloned().ok_or(why)
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Takes the segments out in which nothing lives any more; their files serve again.
+    pub(super) fn collect(&mut self) -> Result<(), DiskError> {
+        let dead: Vec<u64> = self
+            .books
+            .segments()
+            .map(|(n, _)| n)
+            .filter(|n| self.books.is_dead(*n))
+            .collect();
+        for number in dead {
+            self.books.forget_segment(number);
+            if let Some(segment) = self.segments.remove(&number) {
+                self.release(&segment.name, segment.file_bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A file that is no segment any more: kept for later, or removed.
+    pub(super) fn release(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        let lean = bytes < self.config.segment_bytes;
+        let kept = self
+            .free
+            .iter()
+            .filter(|(_, b)| (*b < self.config.segment_bytes) == lean)
+            .count();
+        if kept >= FREE_FILES_MAX {
+            return self.disk.remove(name);
+        }
+        let free = format!("free-{:016x}.wal", self.rng.random::<u64>());
+        self.disk.rename(name, &free)?;
+        self.free.push((free, bytes));
+        Ok(())
+    }
+
+    /// The two small files, as far as they are missing and there is room.
+    pub(super) fn make_spares(&mut self) -> Result<(), DiskError> {
+        let lean = |bytes: u64, config: &Config| bytes < config.segment_bytes;
+        let current = u64::from(self.is_lean()) as usize;
+        let have = self.free.iter().filter(|(_, b)| lean(*b, &self.config)).count() + current;
+        for _ in have..FREE_FILES_MAX {
+            let name = format!("free-{:016x}.wal", self.rng.random::<u64>());
+            match self.disk.create(&name, self.config.spare_bytes) {
+                Ok(_) => self.free.push((name, self.config.spare_bytes)),
+                Err(why) if why.kind == DiskErrorKind::Full => break,
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment that may be read, with its books.
+    pub(super) fn segment(&self, number: u64) -> Option<(&Segment<D::File>, SegmentInfo)> {
+        let info = self.books.segments().find(|(n, _)| *n == number)?.1;
+        Some((self.segments.get(&number)?, info))
+    }
+}
+
+/// The name of a segment's file.
+pub(super) fn segment_name(number: u64) -> String {
+    format!("seg-{number:016x}.wal")
+}

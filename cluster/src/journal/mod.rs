@@ -1,0 +1,44 @@
+//! The log of a file channel: what is written when, what recovery finds, which segments may go.
+//!
+//! One [`Log`] is one shard, one folder of segments in the formats of [`proto::journal`]. It is driven by one thread
+//! and reaches the world only through a [`Disk`], so that the same code runs on files, on a disk in memory that loses
+//! what was not synced ([`crate::sim::disk`]), and on one whose n-th call fails.
+//!
+//! ```text
+//!   commit([transactions]) --> blocks --> write_at ... --> sync --> books --> Ok: safe
+//!                                |                          |
+//!                     the segment is full            any error: poisoned, nothing more is
+//!                                |                   written, the caller opens the log anew
+//!              next file: header + snapshot, sync, rename, sync of the folder
+//! ```
+//!
+//! - **Acknowledged means synced.** [`Log::commit`] returns after the sync that covers its transactions; they share one.
+//! - **Nothing is written twice.** A block is padded to a page, recovery opens a new segment and never writes into an
+//!   old one, so it may be interrupted and repeated.
+//! - **There is no checkpoint.** Each segment begins with a snapshot of the [`Books`]; recovery reads the newest
+//!   segment from there, whatever the backlog.
+//! - **A torn tail is not corruption.** Each block carries the end of what was synced before it (durable LSN). What is
+//!   unreadable beyond the largest such number was never acknowledged; before it, it was, and is reported.
+//! - **A full disk drains.** Space for puts is allocated a segment at a time; when there is none, puts are refused and
+//!   everything else goes on in two small files that were allocated when the log was made.
+//!
+//! Promises, by the numbers of the design: F1 acknowledged commits survive whole, F2 nothing uncommitted appears, F3 a
+//! committed take never comes back, F4 positions and duplicates' marks match the events exactly, F5 event numbers
+//! strictly rise, F6 corruption of what was acknowledged is always reported, F7 recovery is idempotent.
+//! `cluster/tests/journal.rs` holds all of them against a model over crashes at every call.
+
+mod books;
+mod disk;
+mod error;
+mod log;
+mod ranges;
+mod reader;
+mod recovery;
+
+pub use books::{Books, Reserved, SegmentInfo};
+pub use disk::{Disk, DiskError, DiskErrorKind};
+pub use error::{CommitError, OpenError, ReadError};
+pub use log::{Committed, Config, Log, Put, Transaction};
+pub use ranges::RangeSet;
+pub use reader::{Chunk, Reader};
+pub use recovery::{Opened, Report, Skipped};

@@ -1,0 +1,324 @@
+//! The syslog driver: connections that write messages as fast as they are taken, and nobody answers.
+//!
+//! As there are no answers, an event counts when it has got through: when its body is in a file of the subject's
+//! `files` folder, where the case has one, else when it was written to its connection (what the kernel holds of it is
+//! little next to what a window sends). In the end the files are read and every message is looked for in them.
+
+mod message;
+
+use crate::case::{Case, PORT_TARGET};
+use crate::connection::latency_histogram;
+use crate::drive::{Moment, Outcome, SECONDS_MAX, THREAD_NAME};
+use crate::identity::Producer;
+use crate::ledger::SentBy;
+use crate::progress::Progress;
+use crate::report::{Report, SubjectFigures};
+use crate::run::{Settings, Window};
+use crate::subject::{Subject, free_ports};
+use crate::usage;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use message::{CONNECTIONS_MAX, Chunk, MESSAGE_SIZE_MIN, line_size};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Name of the folder, in that of the subject, whose files are looked at.
+pub const FILES: &str = "files";
+
+/// Most bytes of a message.
+const MESSAGE_SIZE_MAX: usize = 64 << 10;
+/// How long files may take to grow to their end in all, and without any progress.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(60);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
+/// A write that takes longer means that nobody reads any more.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// One case from start to stop.
+///
+/// # Errors
+/// When subject or driver fail; an unclean verdict is no error but in the report.
+pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
+    let measure = settings.seconds.map_or(case.measure, Duration::from_secs_f64);
+    check(case, measure)?;
+    let ports = free_ports(case.placeholders())?;
+    let port = *ports.get(PORT_TARGET).ok_or_else(|| anyhow!("no target port"))?;
+    let node = std::path::absolute(&settings.node)?;
+    let (subject, started) = Subject::start(case, &node, &settings.node_arguments, &ports)?;
+    let senders = Senders::start((Ipv4Addr::LOCALHOST, port).into(), case)?;
+    let folder = case.files.then(|| subject.folder().join(FILES));
+    let seen = || -> Result<u64> {
+        match &folder {
+            Some(folder) => Ok(files_in(folder)?.size / line_size(case.shape.body)),
+            None => Ok(senders.counts.iter().map(|sent| sent.load(Relaxed)).sum()),
+        }
+    };
+
+    let mut progress = Progress::new(&case.name, case.warm_up + measure);
+    let mut wait = |until: Instant| -> Result<()> {
+        while Instant::now() < until && senders.all_alive() {
+            progress.show(seen()?);
+            let left = until.saturating_duration_since(Instant::now());
+            std::thread::sleep(left.min(Duration::from_millis(100)));
+        }
+        Ok(())
+    };
+    let mut cpu = [Window::default(); 4];
+    let mut note = |moment| -> Result<()> {
+        let now = [
+            subject.cpu()?,
+            usage::cpu_of_own_threads(THREAD_NAME)?,
+            usage::cpu_of_host()?,
+            usage::cpu_of_process(std::process::id())?,
+        ];
+        cpu.iter_mut()
+            .zip(now)
+            .for_each(|(window, value)| window.note(moment, value));
+        Ok(())
+    };
+    wait(Instant::now() + case.warm_up)?;
+    note(Moment::Begin)?;
+    let (start, before) = (Instant::now(), seen()?);
+    wait(start + measure)?;
+    let (elapsed, events) = (start.elapsed(), seen()? - before);
+    note(Moment::End)?;
+    progress.done();
+
+    let sent = senders.stop().with_context(|| subject.diagnosis())?;
+    let verdict = match &folder {
+        Some(folder) => Some(verdict(folder, case.shape.body, &sent)?),
+        None => None,
+    };
+    let peak_kib = subject.peak_kib()?;
+    subject.stop()?;
+    let [subject_cpu, driver_cpu, host_cpu, own_cpu] = cpu.map(|window| window.length());
+    Ok(Report {
+        name: case.name.clone(),
+        outcome: Outcome {
+            calls: events,
+            events,
+            failed: 0,
+            errors: 0,
+            frame_size: case.shape.body + 1,
+            elapsed,
+            latency: latency_histogram()?,
+            sent,
+        },
+        driver_cpu,
+        subject: Some(SubjectFigures {
+            started,
+            cpu: subject_cpu,
+            other_cpu: host_cpu.saturating_sub(subject_cpu + own_cpu),
+            peak_kib,
+        }),
+        reference: None,
+        verdict,
+    })
+}
+
+fn check(case: &Case, measure: Duration) -> Result<()> {
+    ensure!(
+        (1..=CONNECTIONS_MAX).contains(&case.connections),
+        "connections: expected 1 to {CONNECTIONS_MAX}"
+    );
+    ensure!(
+        (MESSAGE_SIZE_MIN..=MESSAGE_SIZE_MAX).contains(&case.shape.body),
+        "body: expected {MESSAGE_SIZE_MIN} to {MESSAGE_SIZE_MAX} bytes of a message"
+    );
+    ensure!(
+        (1..=10_000).contains(&case.shape.batch),
+        "batch: expected 1 to 10000 messages of a write"
+    );
+    ensure!(
+        measure > Duration::ZERO && measure.as_secs() <= SECONDS_MAX,
+        "seconds: expected more than 0, at most {SECONDS_MAX}"
+    );
+    Ok(())
+}
+
+/// Threads that send, one for each connection.
+struct Senders {
+    threads: Vec<JoinHandle<Result<u64>>>,
+    counts: Vec<Arc<AtomicU64>>,
+    stop: Arc<AtomicBool>,
+    run: u64,
+}
+
+impl Senders {
+    fn start(target: SocketAddr, case: &Case) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut senders = Self {
+            threads: Vec::new(),
+            counts: Vec::new(),
+            stop: stop.clone(),
+            run: rand::random(),
+        };
+        for connection in 0..case.connections as u32 {
+            let stream = TcpStream::connect_timeout(&target, Duration::from_secs(5))
+                .with_context(|| format!("connect to {target}"))?;
+            stream.set_write_timeout(Some(WRITE_TIME_MAX))?;
+            let (stop, count) = (stop.clone(), Arc::new(AtomicU64::new(0)));
+            let chunk = Chunk::new(connection, case.shape.batch, case.shape.body);
+            let (counted, batch) = (count.clone(), case.shape.batch as u64);
+            let send = move || send(&stream, chunk, batch, &counted, &stop);
+            let thread = std::thread::Builder::new().name(format!("{THREAD_NAME}-{connection}"));
+            senders.threads.push(thread.spawn(send)?);
+            senders.counts.push(count);
+        }
+        Ok(senders)
+    }
+
+    fn all_alive(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Lets all finish what they write, and tells what they have sent.
+    fn stop(self) -> Result<Vec<SentBy>> {
+        self.stop.store(true, Relaxed);
+        let sent = (0..).zip(self.threads).map(|(connection, thread)| {
+            let next = thread.join().map_err(|_| anyhow!("a driver thread panicked"))??;
+            let producer = Producer {
+                run: self.run,
+                connection,
+            };
+            Ok(SentBy {
+                producer,
+                next,
+                unsure: Vec::new(),
+            })
+        });
+        sent.collect()
+    }
+}
+
+fn send(
+    mut stream: &TcpStream,
+    mut chunk: Chunk,
+    batch: u64,
+    count: &AtomicU64,
+    stop: &AtomicBool,
+) -> Result<u64> {
+    let mut next = 0;
+    while !stop.load(Relaxed) {
+        stream
+            .write_all(chunk.numbered(next))
+            .context("write to the subject")?;
+        next += batch;
+        count.store(next, Relaxed);
+    }
+    Ok(next)
+}
+
+/// What lies in a folder.
+struct Files {
+    /// In the order in which they were written: by time and number of their names.
+    paths: Vec<PathBuf>,
+    /// Bytes of all.
+    size: u64,
+}
+
+fn files_in(folder: &Path) -> Result<Files> {
+    let (mut named, mut size) = (Vec::new(), 0);
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        // Hidden files are the subject's own.
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && entry.file_type()?.is_file() {
+            size += entry.metadata()?.len();
+            named.push((numbers_of(&name), entry.path()));
+        }
+    }
+    named.sort();
+    Ok(Files {
+        paths: named.into_iter().map(|(_, path)| path).collect(),
+        size,
+    })
+}
+
+/// The numbers in a name, which order `9-10` behind `9-9`.
+fn numbers_of(name: &str) -> Vec<u64> {
+    name.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}
+
+/// Waits until all that was sent is in the files, or they do not grow any more, and reads them.
+fn verdict(folder: &Path, message_size: usize, sent: &[SentBy]) -> Result<crate::ledger::Verdict> {
+    let expected = sent.iter().map(SentBy::acknowledged).sum::<u64>() * line_size(message_size);
+    let deadline = Instant::now() + DRAIN_TIME_MAX;
+    let (mut size, mut grown) = (0, Instant::now());
+    while size < expected && grown.elapsed() < DRAIN_PATIENCE && Instant::now() < deadline {
+        let now = files_in(folder)?.size;
+        if now > size {
+            (size, grown) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let files = files_in(folder)?;
+    message::verdict(files.paths.iter().map(PathBuf::as_path), message_size, sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader};
+    use std::net::TcpListener;
+
+    fn case(load: &str) -> Case {
+        Case::parse("x".into(), String::new(), load, "${PORT}".into()).unwrap()
+    }
+
+    #[test]
+    fn what_senders_say_is_what_arrives() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let senders = Senders::start(
+            listener.local_addr().unwrap(),
+            &case("driver=syslog\nconnections=2\nbatch=10\nbody=100"),
+        )
+        .unwrap();
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let (stream, _) = listener.accept().unwrap();
+                std::thread::spawn(move || {
+                    BufReader::new(stream)
+                        .lines()
+                        .map(|line| line.unwrap().len())
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        while senders.counts.iter().any(|count| count.load(Relaxed) < 100) {
+            std::thread::yield_now();
+        }
+        let sent: u64 = senders.stop().unwrap().iter().map(SentBy::acknowledged).sum();
+        let lengths: Vec<usize> = readers
+            .into_iter()
+            .flat_map(|reader| reader.join().unwrap())
+            .collect();
+        assert_eq!(lengths.len() as u64, sent);
+        assert!(lengths.iter().all(|length| *length == 100));
+    }
+
+    #[test]
+    fn cases_out_of_range_are_refused() {
+        let second = Duration::from_secs(1);
+        check(&case("driver=syslog\nbody=256"), second).unwrap();
+        for load in ["body=60", "body=100000", "connections=101", "batch=0"] {
+            assert!(
+                check(&case(&format!("driver=syslog\n{load}")), second).is_err(),
+                "{load}"
+            );
+        }
+        assert!(check(&case("driver=syslog"), Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn files_come_in_the_order_of_their_numbers() {
+        let mut names = vec!["1700-10", "1700-9", "1699-11"];
+        names.sort_by_key(|name| numbers_of(name));
+        assert_eq!(names, ["1699-11", "1700-9", "1700-10"]);
+    }
+}

@@ -1,0 +1,335 @@
+//! The file driver: writers that append lines as fast as they are read, and rotate their files away.
+//!
+//! A writer has a file `files/<number>.log`, writes it in pieces that cut lines anywhere, as buffered writers do, and
+//! after so many lines renames it to `files/<number>.log.<rotation>` and makes a new one at once. It never is more than
+//! [`BACKLOG_MAX`] lines ahead of the verifying sink end, so that the figure is what goes through, and removes what
+//! went through. An event counts when it has been verified.
+
+use crate::case::{Case, PORT_COLLECT, PORT_TARGET};
+use crate::connection::latency_histogram;
+use crate::drive::{CONNECTIONS_MAX, Moment, Outcome, SECONDS_MAX, THREAD_NAME};
+use crate::identity::{BODY_SIZE_MAX, LINE_SIZE_MIN, Line, Producer};
+use crate::ledger::SentBy;
+use crate::progress::Progress;
+use crate::report::{Report, SubjectFigures};
+use crate::run::{Settings, Window};
+use crate::serve::{Mode, Server};
+use crate::subject::{Subject, free_ports};
+use crate::usage;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Name of the folder, in that of the subject, in which the writers' files are.
+pub const FILES: &str = "files";
+
+/// Lines that are written and not verified yet, over all writers.
+const BACKLOG_MAX: u64 = 200_000;
+/// How long a writer waits that is too far ahead.
+const PAUSE: Duration = Duration::from_micros(200);
+/// Bytes of a write: not a multiple of any line.
+const PIECE: usize = 8_191;
+/// How long lines may take to come out in all, and without any progress.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(60);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
+/// After the last expected line, a duplicate may still follow; this long is waited for it.
+const AFTERMATH: Duration = Duration::from_millis(500);
+
+/// One case from start to stop.
+///
+/// # Errors
+/// When subject or driver fail; an unclean verdict is no error but in the report.
+pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
+    let measure = settings.seconds.map_or(case.measure, Duration::from_secs_f64);
+    check(case, measure)?;
+    let collector = Arc::new(Server::start((Ipv4Addr::LOCALHOST, 0).into(), Mode::Verify)?);
+    let mut ports = free_ports(vec![PORT_TARGET.to_owned()])?;
+    // Nothing of the subject listens, so that it is its page of metrics that shows when it is up.
+    let metrics = ports
+        .get(PORT_TARGET)
+        .ok_or_else(|| anyhow!("no port for metrics"))?;
+    let mut arguments = settings.node_arguments.clone();
+    arguments.push("-Dflume.monitoring.type=http".to_owned());
+    arguments.push(format!("-Dflume.monitoring.port={metrics}"));
+    ports.insert(PORT_COLLECT.to_owned(), collector.address().port());
+    let node = std::path::absolute(&settings.node)?;
+    let (subject, started) = Subject::start(case, &node, &arguments, &ports)?;
+    let writers = Writers::start(&subject.folder().join(FILES), case, &collector)?;
+
+    let mut progress = Progress::new(&case.name, case.warm_up + measure);
+    let mut wait = |until: Instant| {
+        while Instant::now() < until && writers.all_alive() {
+            progress.show(collector.distinct());
+            let left = until.saturating_duration_since(Instant::now());
+            std::thread::sleep(left.min(Duration::from_millis(100)));
+        }
+    };
+    let mut cpu = [Window::default(); 4];
+    let mut note = |moment| -> Result<()> {
+        let now = [
+            subject.cpu()?,
+            usage::cpu_of_own_threads(THREAD_NAME)?,
+            usage::cpu_of_host()?,
+            usage::cpu_of_process(std::process::id())?,
+        ];
+        cpu.iter_mut()
+            .zip(now)
+            .for_each(|(window, value)| window.note(moment, value));
+        Ok(())
+    };
+    wait(Instant::now() + case.warm_up);
+    note(Moment::Begin)?;
+    let (start, before) = (Instant::now(), collector.distinct());
+    wait(start + measure);
+    let (elapsed, events) = (start.elapsed(), collector.distinct() - before);
+    note(Moment::End)?;
+    progress.done();
+
+    let (sent, rotations) = writers.stop().with_context(|| subject.diagnosis())?;
+    eprintln!("{}: {rotations} rotations", case.name);
+    let expected = sent.iter().map(SentBy::acknowledged).sum();
+    collector.wait_for(expected, DRAIN_PATIENCE, Instant::now() + DRAIN_TIME_MAX);
+    std::thread::sleep(AFTERMATH);
+    let verdict = collector.verdict(Some(&sent));
+    let peak_kib = subject.peak_kib()?;
+    subject.stop()?;
+    let [subject_cpu, driver_cpu, host_cpu, own_cpu] = cpu.map(|window| window.length());
+    Ok(Report {
+        name: case.name.clone(),
+        outcome: Outcome {
+            calls: events,
+            events,
+            failed: 0,
+            errors: 0,
+            frame_size: case.shape.body + 1,
+            elapsed,
+            latency: latency_histogram()?,
+            sent,
+        },
+        driver_cpu,
+        subject: Some(SubjectFigures {
+            started,
+            cpu: subject_cpu,
+            other_cpu: host_cpu.saturating_sub(subject_cpu + own_cpu),
+            peak_kib,
+        }),
+        reference: None,
+        verdict: Some(verdict),
+    })
+}
+
+fn check(case: &Case, measure: Duration) -> Result<()> {
+    ensure!(
+        (1..=CONNECTIONS_MAX).contains(&case.connections),
+        "connections: expected 1 to {CONNECTIONS_MAX} files"
+    );
+    ensure!(
+        (LINE_SIZE_MIN..=BODY_SIZE_MAX).contains(&case.shape.body),
+        "body: expected {LINE_SIZE_MIN} to {BODY_SIZE_MAX} bytes of a line"
+    );
+    ensure!(
+        (1..=10_000).contains(&case.shape.batch),
+        "batch: expected 1 to 10000 lines at once"
+    );
+    ensure!(
+        measure > Duration::ZERO && measure.as_secs() <= SECONDS_MAX,
+        "seconds: expected more than 0, at most {SECONDS_MAX}"
+    );
+    Ok(())
+}
+
+/// Threads that write, one for each file.
+struct Writers {
+    threads: Vec<JoinHandle<Result<(SentBy, u64)>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Writers {
+    fn start(folder: &Path, case: &Case, collector: &Arc<Server>) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (run, all) = (rand::random(), Arc::new(AtomicU64::new(0)));
+        let mut threads = Vec::new();
+        for connection in 0..case.connections as u32 {
+            let producer = Producer { run, connection };
+            let path = folder.join(format!("{connection}.log"));
+            let mut writer = Writer::new(producer, path, case)?;
+            let (stop, collector, all) = (stop.clone(), collector.clone(), all.clone());
+            let write = move || {
+                while !stop.load(Relaxed) {
+                    if all.load(Relaxed) >= collector.distinct() + BACKLOG_MAX {
+                        std::thread::sleep(PAUSE);
+                        continue;
+                    }
+                    all.fetch_add(writer.write()?, Relaxed);
+                }
+                Ok(writer.done())
+            };
+            let thread = std::thread::Builder::new().name(format!("{THREAD_NAME}-{connection}"));
+            threads.push(thread.spawn(write)?);
+        }
+        Ok(Self { threads, stop })
+    }
+
+    fn all_alive(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Lets all finish what they write; tells what they have written, and how often they rotated.
+    fn stop(self) -> Result<(Vec<SentBy>, u64)> {
+        self.stop.store(true, Relaxed);
+        let (mut sent, mut rotations) = (Vec::new(), 0);
+        for thread in self.threads {
+            let (by, rotated) = thread.join().map_err(|_| anyhow!("a driver thread panicked"))??;
+            sent.push(by);
+            rotations += rotated;
+        }
+        Ok((sent, rotations))
+    }
+}
+
+/// One file and those that it was before.
+struct Writer {
+    producer: Producer,
+    path: PathBuf,
+    file: File,
+    line: Line,
+    chunk: Vec<u8>,
+    batch: u64,
+    /// 0 for never.
+    lines_per_file: u64,
+    next: u64,
+    in_file: u64,
+    rotations: u64,
+    /// With the number after their last line.
+    old: VecDeque<(PathBuf, u64)>,
+}
+
+impl Writer {
+    fn new(producer: Producer, path: PathBuf, case: &Case) -> Result<Self> {
+        Ok(Self {
+            producer,
+            file: create(&path)?,
+            path,
+            line: Line::new(producer, case.shape.body),
+            chunk: Vec::new(),
+            batch: case.shape.batch as u64,
+            lines_per_file: case.lines_per_file,
+            next: 0,
+            in_file: 0,
+            rotations: 0,
+            old: VecDeque::new(),
+        })
+    }
+
+    /// Writes some lines, and rotates if the file has enough. Says how many lines.
+    fn write(&mut self) -> Result<u64> {
+        let mut lines = self.batch;
+        if self.lines_per_file > 0 {
+            lines = lines.min(self.lines_per_file - self.in_file);
+        }
+        self.chunk.clear();
+        for number in self.next..self.next + lines {
+            self.line.put(number, &mut self.chunk);
+        }
+        for piece in self.chunk.chunks(PIECE) {
+            self.file.write_all(piece).context("write a line")?;
+        }
+        self.next += lines;
+        self.in_file += lines;
+        if self.in_file == self.lines_per_file {
+            self.rotate()?;
+        }
+        Ok(lines)
+    }
+
+    fn rotate(&mut self) -> Result<()> {
+        self.rotations += 1;
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{}", self.rotations));
+        let old = PathBuf::from(name);
+        std::fs::rename(&self.path, &old).context("rotate")?;
+        self.file = create(&self.path)?;
+        self.in_file = 0;
+        self.old.push_back((old, self.next));
+        // Of what is so far back, all has come out: the backlog is shorter.
+        while let Some((path, end)) = self.old.front() {
+            if end + 2 * BACKLOG_MAX > self.next {
+                break;
+            }
+            std::fs::remove_file(path).context("remove an old file")?;
+            self.old.pop_front();
+        }
+        Ok(())
+    }
+
+    fn done(self) -> (SentBy, u64) {
+        let sent = SentBy {
+            producer: self.producer,
+            next: self.next,
+            unsure: Vec::new(),
+        };
+        (sent, self.rotations)
+    }
+}
+
+fn create(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    let file = options.append(true).create_new(true).open(path);
+    file.with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Verifier;
+
+    fn case(load: &str) -> Case {
+        let load = format!("driver=tail\ncollect=true\n{load}");
+        Case::parse("x".into(), String::new(), &load, "${PORT_COLLECT}".into()).unwrap()
+    }
+
+    #[test]
+    fn what_a_writer_says_is_what_is_in_its_files() {
+        let folder = std::env::temp_dir().join(format!("loadtest-tail-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let case = case("batch=7\nbody=101\nlines-per-file=20");
+        let producer = Producer {
+            run: 9,
+            connection: 3,
+        };
+        let path = folder.join("3.log");
+        let mut writer = Writer::new(producer, path.clone(), &case).unwrap();
+        while writer.rotations < 3 {
+            writer.write().unwrap();
+        }
+        writer.write().unwrap();
+        let (sent, rotations) = writer.done();
+        assert_eq!((sent.acknowledged(), rotations), (67, 3));
+        let name = |n: u64| folder.join(format!("3.log.{n}"));
+        let files = [name(1), name(2), name(3), path];
+        let texts = files.map(|file| std::fs::read(file).unwrap()).concat();
+        let mut verifier = Verifier::default();
+        let lines = texts.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        let found: Vec<_> = lines.map(|line| verifier.check(line)).collect();
+        let expected: Vec<_> = (0..67).map(|n| Some((producer, n))).collect();
+        assert_eq!(found, expected);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn cases_out_of_range_are_refused() {
+        let second = Duration::from_secs(1);
+        check(&case("body=100"), second).unwrap();
+        for load in ["body=64", "connections=0", "batch=0"] {
+            assert!(check(&case(load), second).is_err(), "{load}");
+        }
+        assert!(check(&case(""), Duration::ZERO).is_err());
+    }
+}

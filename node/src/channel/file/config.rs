@@ -1,0 +1,195 @@
+//! The settings of a file channel: Flume's, what of them means nothing here, and ours.
+
+use super::folder::{self, Found};
+use super::store::log_config;
+use crate::component::channel::ChannelLimits;
+use crate::component::keys::Keys;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of a segment, unless `maxFileSize` is less.
+const SEGMENT_BYTES: u64 = 64 << 20;
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+
+/// Settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `dataDirs`: folders, separated by commas; each is a shard with a log of its own. Default
+    /// `~/.flume/file-channel/data`.
+    pub data_dirs: Vec<PathBuf>,
+    /// `capacity`: events; default 1,000,000.
+    pub capacity: usize,
+    /// `transactionCapacity`: events in one put or take; default 10,000; at most `capacity`.
+    pub transaction_capacity: usize,
+    /// `keep-alive`: seconds that a put waits for room; default 3.
+    pub keep_alive: Duration,
+    /// `minimumRequiredSpace`: bytes that stay free on the disk; default 500 MiB, at least 1 MiB. Puts are refused
+    /// below, takes go on.
+    pub minimum_required_space: u64,
+    /// `maxFileSize`: bytes of a segment, as far as that is less than 64 MiB.
+    pub segment_bytes: u64,
+    /// `onCorruption` (ours): whether damage is skipped and reported, or stops the channel; default stop.
+    pub skip_damage: bool,
+}
+
+impl Config {
+    /// Reads the properties.
+    pub fn read(keys: &mut Keys) -> Self {
+        let capacity = keys.lenient_number("capacity", 1_000_000, 1..=i32::MAX as usize);
+        let transaction_capacity = keys.lenient_number("transactionCapacity", 10_000, 1..=i32::MAX as usize);
+        if transaction_capacity > capacity {
+            let message = format!(
+                "File Channel transaction capacity cannot be greater than the capacity of the channel. Found \
+                 {transaction_capacity}, allowed are 1 to {capacity} (capacity; 1000000 unless it is set)"
+            );
+            keys.wrong("transactionCapacity", &message);
+        }
+        let minimum = keys.number("minimumRequiredSpace", 524_288_000, 0..=i64::MAX as u64);
+        let max_file = keys.number("maxFileSize", 1_623_195_647, 1..=i64::MAX as u64);
+        let config = Self {
+            data_dirs: data_dirs(keys),
+            capacity,
+            transaction_capacity,
+            keep_alive: Duration::from_secs(keys.number("keep-alive", 3, 0..=i32::MAX as u64)),
+            minimum_required_space: minimum.max(1 << 20),
+            segment_bytes: max_file.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES),
+            skip_damage: on_corruption(keys),
+        };
+        for (key, why) in WITHOUT_MEANING {
+            keys.without_effect(key, why);
+        }
+        encryption(keys);
+        config
+    }
+
+    /// What every put and take is held against.
+    pub fn limits(&self) -> ChannelLimits {
+        ChannelLimits {
+            capacity: self.capacity,
+            transaction_capacity: Some(self.transaction_capacity),
+            keep_alive: self.keep_alive,
+            durable: true,
+        }
+    }
+
+    /// Looks at the folders without touching them: what cannot be used is told before anything starts.
+    pub fn look(&self, keys: &mut Keys) {
+        for path in &self.data_dirs {
+            match folder::look(path) {
+                Ok(Found::Nothing | Found::Ours) => {}
+                Ok(Found::Flume(files)) => keys.wrong(
+                    "dataDirs",
+                    &format!(
+                        "{} holds a file channel of Flume's ({files} data files), which this version does not read: \
+                         let Flume empty it, or name other folders",
+                        path.display()
+                    ),
+                ),
+                Err(why) => keys.wrong("dataDirs", &why.to_string()),
+            }
+        }
+    }
+}
+
+const WITHOUT_MEANING: [(&str, &str); 10] = [
+    (
+        "checkpointDir",
+        "has no effect: there is no checkpoint, the log holds it all",
+    ),
+    ("useDualCheckpoints", "has no effect: there is no checkpoint"),
+    ("backupCheckpointDir", "has no effect: there is no checkpoint"),
+    (
+        "compressBackupCheckpoint",
+        "has no effect: there is no checkpoint",
+    ),
+    ("checkpointInterval", "has no effect: there is no checkpoint"),
+    ("checkpointOnClose", "has no effect: there is no checkpoint"),
+    (
+        "use-log-replay-v1",
+        "has no effect: there is one way to replay, and it is fast",
+    ),
+    ("use-fast-replay", "has no effect: every replay is fast"),
+    (
+        "fsyncPerTransaction",
+        "has no effect: every commit is synced, as in Flume 1.11",
+    ),
+    ("fsyncInterval", "has no effect: every commit is synced"),
+];
+
+fn data_dirs(keys: &mut Keys) -> Vec<PathBuf> {
+    let home = std::env::var("HOME").unwrap_or_else(|_| ".".to_owned());
+    let text = keys
+        .text("dataDirs")
+        .unwrap_or_else(|| "~/.flume/file-channel/data".to_owned());
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let path = match name.strip_prefix("~/") {
+            Some(rest) if keys.peek("dataDirs").is_none() => Path::new(&home).join(rest),
+            _ => PathBuf::from(name),
+        };
+        if dirs.contains(&path) {
+            keys.wrong("dataDirs", &format!("\"{name}\" stands there twice"));
+        } else {
+            dirs.push(path);
+        }
+    }
+    if dirs.is_empty() {
+        keys.wrong(
+            "dataDirs",
+            &format!("expected folders, separated by commas, found \"{text}\""),
+        );
+    }
+    dirs
+}
+
+fn on_corruption(keys: &mut Keys) -> bool {
+    let text = keys.text("onCorruption").unwrap_or_else(|| "stop".to_owned());
+    let skip = text.eq_ignore_ascii_case("skip");
+    if !skip && !text.eq_ignore_ascii_case("stop") {
+        keys.wrong(
+            "onCorruption",
+            &format!("expected stop or skip, found \"{text}\""),
+        );
+    }
+    skip
+}
+
+fn encryption(keys: &mut Keys) {
+    let mut given = Vec::new();
+    for key in [
+        "encryption.activeKey",
+        "encryption.cipherProvider",
+        "encryption.keyProvider",
+    ] {
+        if keys.text(key).is_some() {
+            given.push(key);
+        }
+    }
+    let below = keys.below("encryption.keyProvider.");
+    drop(below);
+    if let Some(key) = given.first() {
+        keys.wrong(
+            key,
+            "encryption is known, but not in this version: events would lie on the disk in plain",
+        );
+    }
+}
+
+/// What the thread of a channel needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The channel's name.
+    pub name: Arc<str>,
+    pub data_dirs: Vec<PathBuf>,
+    pub minimum_required_space: u64,
+    pub segment_bytes: u64,
+    pub skip_damage: bool,
+}
+
+impl Settings {
+    /// Sizes of the logs.
+    pub fn log(&self) -> cluster::journal::Config {
+        log_config(self.segment_bytes)
+    }
+}

@@ -1,0 +1,786 @@
+//! `file`: a queue in files that survives everything but the disk, Flume's FileChannel.
+//!
+//! Promise: a put is acknowledged after it is on the disk (one `fdatasync` for all that came together), and so is a take
+//! together with its sink's position. After any crash every acknowledged event is there once, in order, and nothing else;
+//! memory and start-up time do not grow with the backlog. The log itself, its recovery and what is proved about it are
+//! told in [`cluster::journal`], its bytes in [`proto::journal`].
+//!
+//! ```text
+//!   reserve, commit_put --.                    .-- window of the queue (in memory, bounded) -- take
+//!                         |-- requests --> thread: commit, sync, answer, load
+//!   commit_take ----------'                    '-- log in dataDir/millrace, one a folder
+//! ```
+//!
+//! | failure | what happens |
+//! |---|---|
+//! | channel full, disk full | puts are refused with ChannelFull; takes go on, and freed space is used again |
+//! | a write or sync fails | nothing more is acknowledged; everybody hears "storage failed"; the log is opened anew, and what is really on the disk counts |
+//! | an acknowledged byte cannot be read | the channel stops and names the place; with `onCorruption = skip` the rest flows on, and the lost events are named and counted |
+//! | folder of another program, of a newer version, in use | refused with what was found; nothing is touched |
+//! | Flume's own files in dataDirs | refused at start |
+//!
+//! Differences from Flume: no checkpoints, so nothing of theirs has a meaning; several `dataDirs` are shards that sync side
+//! by side, in the order of the whole channel; a failed sync is never tried again on the same file.
+//! Source: `flume/channels-and-sinks.md` 3.2; the design's sections 1 and 3.
+
+mod config;
+mod folder;
+mod store;
+
+pub use config::Config;
+
+use crate::component::BoxFuture;
+use crate::component::channel::{Channel, ChannelError, ChannelLimits, Claim, Position, Ticket, Want};
+use crate::component::error::BuildError;
+use crate::component::keys::Keys;
+use crate::component::queue::{Origin, Piece, State, Waiter};
+use crate::component::registry::{BuildContext, Type};
+use bytes::Bytes;
+use cluster::journal::{Books, RangeSet};
+use config::Settings;
+use proto::event::Batch;
+use proto::journal::Range;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use store::{PutRequest, Request, TakeRequest};
+use tokio::sync::{Notify, oneshot, watch};
+
+/// How the list names it.
+pub const TYPE: Type<Arc<dyn Channel>> = Type {
+    alias: "file",
+    classes: &["org.apache.flume.channel.file.FileChannel"],
+    in_flume_metrics: true,
+    build: |keys, ctx| {
+        let config = Config::read(keys);
+        if !keys.has_errors() {
+            config.look(keys);
+        }
+        Ok(Arc::new(config.build(&ctx.name)?))
+    },
+};
+
+/// Bytes of events that are kept in memory besides the log, at most; one put more may be.
+const WINDOW_BYTES: usize = 8 << 20;
+
+impl Config {
+    /// The channel; closed until it is attached. No file is touched before.
+    pub fn build(self, name: &Arc<str>) -> Result<FileChannel, BuildError> {
+        let settings = Settings {
+            name: name.clone(),
+            data_dirs: self.data_dirs.clone(),
+            minimum_required_space: self.minimum_required_space,
+            segment_bytes: self.segment_bytes,
+            skip_damage: self.skip_damage,
+        };
+        let core = Arc::new(Core {
+            state: Mutex::new(Inner::new(self.limits(), self.data_dirs.len())),
+            work: Condvar::new(),
+            filled: Notify::new(),
+            phase: watch::Sender::new(Phase::Closed),
+        });
+        Ok(FileChannel {
+            core,
+            settings,
+            thread: Mutex::new(None),
+        })
+    }
+}
+
+/// How far the logs are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// No thread yet, or it is reading.
+    Closed,
+    /// Serving.
+    Open,
+    /// Ended, with the reason.
+    Failed(String),
+}
+
+/// The channel.
+pub struct FileChannel {
+    core: Arc<Core>,
+    settings: Settings,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the thread and the channel's users share.
+pub struct Core {
+    state: Mutex<Inner>,
+    /// For the thread: there is something to do.
+    work: Condvar,
+    /// For takers: events came in, came back or were loaded.
+    filled: Notify,
+    phase: watch::Sender<Phase>,
+}
+
+/// Everything behind the lock.
+struct Inner {
+    /// The window, and the books of all room.
+    queue: State,
+    /// Events that are only in the logs.
+    on_disk: u64,
+    /// Events on their way into the logs.
+    committing: usize,
+    requests: Vec<VecDeque<Request>>,
+    /// Puts so far, for dealing them out to the shards.
+    puts: u64,
+    /// Larger for every position; over restarts too.
+    next_stamp: u64,
+    stop: bool,
+    /// Events that were lost to damage in this process's life.
+    damaged: u64,
+    /// A sync has failed in this process's life.
+    distrust: bool,
+}
+
+impl Inner {
+    fn new(limits: ChannelLimits, shards: usize) -> Self {
+        // Room is counted in events: bodies are on the disk.
+        Self {
+            queue: State::new(limits, usize::MAX / 200),
+            on_disk: 0,
+            committing: 0,
+            requests: (0..shards).map(|_| VecDeque::new()).collect(),
+            puts: 0,
+            next_stamp: 0,
+            stop: false,
+            damaged: 0,
+            distrust: false,
+        }
+    }
+
+    fn stamped(&mut self, position: Option<Position>) -> Option<(u64, Position)> {
+        self.next_stamp += 1;
+        position.map(|position| (self.next_stamp, position))
+    }
+
+    /// Forgets all that only the thread could complete; what is in the logs is found when they are opened anew.
+    fn abandon(&mut self) -> Vec<oneshot::Sender<Result<(), ChannelError>>> {
+        let limits = self.queue.limits;
+        let (generation, ticket) = (self.queue.generation, self.queue.next_ticket);
+        let open = self.queue.open;
+        let shards = self.requests.len();
+        let mut old = std::mem::replace(
+            self,
+            Self {
+                distrust: true,
+                damaged: self.damaged,
+                next_stamp: self.next_stamp,
+                ..Self::new(limits, shards)
+            },
+        );
+        // Tickets of before are no use any more.
+        (self.queue.generation, self.queue.next_ticket, self.queue.open) = (generation, ticket, open);
+        old.requests
+            .drain(..)
+            .flatten()
+            .map(|request| match request {
+                Request::Put(put) => put.done,
+                Request::Take(take) => take.done,
+            })
+            .collect()
+    }
+}
+
+/// What the thread finds to do.
+pub struct Work {
+    requests: Vec<VecDeque<Request>>,
+    refill: bool,
+    stop: bool,
+}
+
+impl Core {
+    /// Nothing under the lock panics but an allocation that fails; the books are checked by `check`.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the thread: waits for something to do, at most for `idle`.
+    fn wait(&self, idle: Option<Duration>) -> Work {
+        let mut inner = self.inner();
+        loop {
+            let refill = inner.on_disk > 0 && store::window_is_low(inner.queue.pinned);
+            let some = inner.requests.iter().any(|r| !r.is_empty());
+            if some || refill || inner.stop {
+                let requests = inner.requests.iter_mut().map(store::group).collect();
+                return Work {
+                    requests,
+                    refill,
+                    stop: inner.stop,
+                };
+            }
+            inner = match idle {
+                None => self.work.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(idle) => {
+                    let (guard, timeout) = self
+                        .work
+                        .wait_timeout(inner, idle)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    if timeout.timed_out() {
+                        let requests = guard.requests.iter().map(|_| VecDeque::new()).collect();
+                        return Work {
+                            requests,
+                            refill: false,
+                            stop: false,
+                        };
+                    }
+                    guard
+                }
+            };
+        }
+    }
+
+    /// The logs are open: what they hold counts from now on.
+    fn opened<'b>(&self, books: impl Iterator<Item = &'b Books>) {
+        let mut inner = self.inner();
+        let mut newest: std::collections::HashMap<String, u64> = Default::default();
+        for books in books {
+            inner.on_disk += books.live();
+            inner.queue.next_event = inner.queue.next_event.max(books.next_order());
+            for (is_source, owner, stamp, bytes) in books.positions() {
+                inner.next_stamp = inner.next_stamp.max(stamp);
+                let key = format!("{is_source} {owner}");
+                if newest.get(&key).is_none_or(|s| *s < stamp) {
+                    newest.insert(key, stamp);
+                    inner
+                        .queue
+                        .positions
+                        .insert(owner.into(), Bytes::copy_from_slice(bytes));
+                }
+            }
+        }
+        inner.queue.used.events = inner.on_disk as usize;
+        // A smaller capacity than what is there: nothing is lost, nothing more is let in.
+        inner.queue.held_at_shrinking = inner.queue.used.events;
+        drop(inner);
+        self.phase.send_replace(Phase::Open);
+        self.filled.notify_one();
+    }
+
+    /// Whether the window has room.
+    fn has_window(&self) -> bool {
+        self.inner().queue.pinned < WINDOW_BYTES
+    }
+
+    fn put_done(&self, put: PutRequest, origin: Origin, stays: bool) {
+        let mut inner = self.inner();
+        inner.committing -= put.claim.events;
+        if put.claim.events > 0 {
+            if stays {
+                let piece = Piece {
+                    first: put.order,
+                    batch: put.batch,
+                    claim: put.claim,
+                    origin,
+                };
+                inner.queue.insert(piece);
+            } else {
+                inner.on_disk += put.claim.events as u64;
+                inner.queue.used.bytes -= put.claim.bytes;
+            }
+        }
+        if let Some((_, Position { owner, bytes })) = put.position {
+            inner.queue.positions.insert(owner, bytes);
+        }
+        drop(inner);
+        let _ = put.done.send(Ok(()));
+        self.filled.notify_one();
+    }
+
+    fn put_failed(&self, put: PutRequest, why: ChannelError) {
+        let mut inner = self.inner();
+        inner.committing -= put.claim.events;
+        inner.queue.free(put.claim);
+        inner.queue.grant();
+        drop(inner);
+        let _ = put.done.send(Err(why));
+    }
+
+    fn take_done(&self, take: TakeRequest, result: Result<(), ChannelError>) {
+        let mut inner = self.inner();
+        if result.is_ok() {
+            inner.queue.free(take.claim);
+            inner.queue.grant();
+            if let Some((_, Position { owner, bytes })) = take.position {
+                inner.queue.positions.insert(owner, bytes);
+            }
+        }
+        drop(inner);
+        let _ = take.done.send(result);
+    }
+
+    fn loaded(&self, piece: Piece) {
+        let mut inner = self.inner();
+        inner.on_disk -= piece.claim.events as u64;
+        // Counted as an event each while it was on the disk, and in bytes only now.
+        inner.queue.used.bytes += piece.claim.bytes;
+        inner.queue.insert(piece);
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    fn damaged(&self, events: u64) {
+        self.inner().damaged += events;
+    }
+
+    fn lost(&self, events: u64) {
+        let mut inner = self.inner();
+        inner.damaged += events;
+        inner.on_disk -= events;
+        inner.queue.used.events -= events as usize;
+        inner.queue.grant();
+    }
+
+    /// The thread has ended: everybody who waits hears of it.
+    fn ended(&self, why: Result<(), String>) {
+        let failed = why.err();
+        let error = match &failed {
+            Some(why) => ChannelError::Storage(why.clone()),
+            None => ChannelError::Unavailable,
+        };
+        let mut inner = self.inner();
+        let waiting = inner.abandon();
+        drop(inner);
+        // Before they hear of it: whoever does may ask at once how things are.
+        self.phase
+            .send_replace(failed.map_or(Phase::Closed, Phase::Failed));
+        for done in waiting {
+            let _ = done.send(Err(error.clone()));
+        }
+    }
+}
+
+impl FileChannel {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.core.inner()
+    }
+
+    /// Starts the thread, unless it is at work.
+    fn start(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.as_ref().is_some_and(|t| !t.is_finished()) {
+            return;
+        }
+        if let Some(ended) = thread.take() {
+            let _ = ended.join();
+        }
+        self.core.phase.send_replace(Phase::Closed);
+        let (core, settings) = (self.core.clone(), self.settings.clone());
+        let distrust = self.inner().distrust;
+        let spawned = std::thread::Builder::new()
+            .name(format!("channel-{}", settings.name))
+            .spawn(move || {
+                let why = store::caught(|| store::run(&core, &settings, distrust));
+                if let Err(why) = &why {
+                    tracing::error!(channel = &*settings.name, error = why, "file channel has stopped");
+                }
+                core.ended(why);
+            });
+        match spawned {
+            Ok(handle) => *thread = Some(handle),
+            Err(error) => {
+                self.core
+                    .phase
+                    .send_replace(Phase::Failed(format!("no thread: {error}")));
+            }
+        }
+    }
+
+    /// Waits until the logs are open; says why not.
+    async fn is_open(&self, within: Duration) -> Result<(), ChannelError> {
+        let refused = |phase: &Phase| match phase {
+            Phase::Failed(why) => Err(ChannelError::Storage(why.clone())),
+            Phase::Closed => Err(ChannelError::Unavailable),
+            Phase::Open => Ok(()),
+        };
+        let mut phase = self.core.phase.subscribe();
+        let now = refused(&phase.borrow());
+        if now != Err(ChannelError::Unavailable) || within.is_zero() || !self.inner().queue.open {
+            return now;
+        }
+        let settled = phase.wait_for(|phase| *phase != Phase::Closed);
+        match tokio::time::timeout(within, settled).await {
+            Ok(Ok(phase)) => refused(&phase),
+            _ => Err(ChannelError::Unavailable),
+        }
+    }
+
+    fn ask(&self, claim: Claim) -> Result<Result<Ticket, (u64, oneshot::Receiver<Ticket>)>, ChannelError> {
+        let mut inner = self.inner();
+        let queue = &mut inner.queue;
+        if !queue.open {
+            return Err(ChannelError::Unavailable);
+        }
+        let allowed = queue.limits.transaction_capacity.unwrap_or(usize::MAX);
+        if claim.events > allowed {
+            return Err(ChannelError::TooLarge {
+                found: claim.events,
+                allowed,
+            });
+        }
+        if queue.waiters.is_empty() && queue.fits(claim).is_ok() {
+            return Ok(Ok(queue.hold(claim)));
+        }
+        if queue.limits.keep_alive.is_zero() {
+            return Err(ChannelError::Full);
+        }
+        let (granted, grant) = oneshot::channel();
+        queue.next_ticket += 1;
+        let id = queue.next_ticket;
+        queue.waiters.push_back(Waiter { id, claim, granted });
+        Ok(Err((id, grant)))
+    }
+}
+
+/// Leaves the queue of waiting puts when the putter goes away, and gives back a grant that it did not see.
+struct Queueing<'a> {
+    channel: &'a FileChannel,
+    id: u64,
+    grant: oneshot::Receiver<Ticket>,
+    done: bool,
+}
+
+impl Drop for Queueing<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut inner = self.channel.inner();
+        inner.queue.waiters.retain(|w| w.id != self.id);
+        // The one behind may fit where this one did not.
+        inner.queue.grant();
+        drop(inner);
+        if let Ok(ticket) = self.grant.try_recv() {
+            self.channel.cancel(ticket);
+        }
+    }
+}
+
+async fn answered(done: oneshot::Receiver<Result<(), ChannelError>>) -> Result<(), ChannelError> {
+    done.await.unwrap_or_else(|_| {
+        Err(ChannelError::Storage(
+            "the thread of the channel is gone".to_owned(),
+        ))
+    })
+}
+
+impl Channel for FileChannel {
+    fn limits(&self) -> ChannelLimits {
+        self.inner().queue.limits
+    }
+
+    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Ticket, ChannelError>> {
+        Box::pin(async move {
+            let keep_alive = self.limits().keep_alive;
+            self.is_open(keep_alive).await?;
+            let (id, grant) = match self.ask(claim)? {
+                Ok(ticket) => return Ok(ticket),
+                Err(waiting) => waiting,
+            };
+            let mut queueing = Queueing {
+                channel: self,
+                id,
+                grant,
+                done: false,
+            };
+            match tokio::time::timeout(keep_alive, &mut queueing.grant).await {
+                Ok(Ok(ticket)) => {
+                    queueing.done = true;
+                    Ok(ticket)
+                }
+                Ok(Err(_)) => Err(ChannelError::Unavailable),
+                Err(_) => Err(ChannelError::Full),
+            }
+        })
+    }
+
+    fn cancel(&self, ticket: Ticket) {
+        let mut inner = self.inner();
+        if let Some(claim) = inner.queue.reserved.remove(&ticket.id) {
+            inner.queue.free(claim);
+            inner.queue.grant();
+        }
+    }
+
+    fn commit_put(
+        &self,
+        ticket: Ticket,
+        batch: Batch,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>> {
+        Box::pin(async move {
+            let claim = Claim::of(&batch);
+            // Encoded here, not by the one thread that all wait for.
+            let blocks = batch.to_blocks();
+            let (done, answer) = oneshot::channel();
+            {
+                let mut inner = self.inner();
+                let reserved = inner
+                    .queue
+                    .reserved
+                    .remove(&ticket.id)
+                    .ok_or(ChannelError::Fenced)?;
+                inner.queue.free(reserved);
+                if !inner.queue.open || *self.core.phase.borrow() != Phase::Open {
+                    inner.queue.grant();
+                    return Err(ChannelError::Unavailable); // nobody would ever take it
+                }
+                inner.queue.used.events += claim.events;
+                inner.queue.used.bytes += claim.bytes;
+                if claim != reserved {
+                    inner.queue.grant();
+                }
+                if claim.events == 0 && position.is_none() {
+                    return Ok(());
+                }
+                inner.committing += claim.events;
+                let order = inner.queue.next_event;
+                inner.queue.next_event += claim.events as u64;
+                let shard = (inner.puts % inner.requests.len() as u64) as usize;
+                inner.puts += 1;
+                let position = inner.stamped(position);
+                let put = PutRequest {
+                    order,
+                    batch,
+                    blocks,
+                    claim,
+                    position,
+                    done,
+                };
+                inner.requests[shard].push_back(Request::Put(put));
+            }
+            self.core.work.notify_one();
+            answered(answer).await
+        })
+    }
+
+    fn take(
+        &self,
+        want: Want,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Option<(Ticket, Batch)>, ChannelError>> {
+        Box::pin(async move {
+            let attempt = || {
+                let mut inner = self.inner();
+                if !inner.queue.open {
+                    return Err(ChannelError::Unavailable);
+                }
+                let lease = inner.queue.lease(want);
+                let low = inner.on_disk > 0 && store::window_is_low(inner.queue.pinned);
+                let more = inner.queue.queued_events > 0;
+                drop(inner);
+                if low {
+                    self.core.work.notify_one();
+                }
+                if lease.is_some() && more {
+                    self.core.filled.notify_one(); // for another taker
+                }
+                Ok(lease)
+            };
+            self.is_open(wait).await?;
+            if let Some(lease) = attempt()? {
+                return Ok(Some(lease));
+            }
+            let filled = async {
+                loop {
+                    self.core.filled.notified().await;
+                    if let Some(lease) = attempt()? {
+                        return Ok(Some(lease));
+                    }
+                }
+            };
+            tokio::time::timeout(wait, filled).await.unwrap_or(Ok(None))
+        })
+    }
+
+    fn commit_take(
+        &self,
+        ticket: Ticket,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<(), ChannelError>> {
+        Box::pin(async move {
+            let mut answers = Vec::new();
+            {
+                let mut inner = self.inner();
+                let pieces = inner
+                    .queue
+                    .leased
+                    .remove(&ticket.id)
+                    .ok_or(ChannelError::Fenced)?;
+                let mut shards: std::collections::BTreeMap<u32, (RangeSet, Claim)> = Default::default();
+                for Piece {
+                    origin: Origin { shard, number },
+                    claim,
+                    ..
+                } in &pieces
+                {
+                    let (events, sum) = shards.entry(*shard).or_default();
+                    events.insert(Range {
+                        start: *number,
+                        end: number + claim.events as u64,
+                    });
+                    sum.events += claim.events;
+                    sum.bytes += claim.bytes;
+                }
+                let position = inner.stamped(position);
+                for (shard, (events, claim)) in shards {
+                    let (done, answer) = oneshot::channel();
+                    answers.push(answer);
+                    let events = (&events).into();
+                    let take = TakeRequest {
+                        events,
+                        claim,
+                        position: position.clone(),
+                        done,
+                    };
+                    inner.requests[shard as usize].push_back(Request::Take(take));
+                }
+            }
+            self.core.work.notify_one();
+            for answer in answers {
+                answered(answer).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn rollback(&self, ticket: Ticket) -> usize {
+        let mut inner = self.inner();
+        let Some(pieces) = inner.queue.leased.remove(&ticket.id) else {
+            return 0;
+        };
+        let events = inner.queue.put_back(pieces);
+        drop(inner);
+        self.core.filled.notify_one();
+        events
+    }
+
+    fn position(&self, owner: &str) -> Option<Bytes> {
+        self.inner().queue.positions.get(owner).cloned()
+    }
+
+    fn queued(&self) -> usize {
+        let inner = self.inner();
+        inner.queue.queued_events + inner.on_disk as usize
+    }
+
+    fn held(&self) -> usize {
+        let inner = self.inner();
+        let reserved: usize = inner.queue.reserved.values().map(|c| c.events).sum();
+        inner.queue.used.events - reserved - inner.committing
+    }
+
+    fn pinned_bytes(&self) -> usize {
+        self.inner().queue.pinned
+    }
+
+    fn attach(&self) -> u64 {
+        let mut inner = self.inner();
+        let queue = &mut inner.queue;
+        queue.generation += 1;
+        queue.open = true;
+        for (_, claim) in std::mem::take(&mut queue.reserved) {
+            queue.free(claim);
+        }
+        for (_, pieces) in std::mem::take(&mut queue.leased) {
+            queue.put_back(pieces);
+        }
+        queue.grant();
+        let generation = queue.generation;
+        drop(inner);
+        self.core.filled.notify_one();
+        self.start();
+        generation
+    }
+
+    fn detach(&self, generation: u64) {
+        let mut inner = self.inner();
+        if inner.queue.generation == generation {
+            inner.queue.open = false;
+            inner.queue.waiters.clear(); // they hear `Unavailable` now, not after keep-alive
+        }
+    }
+
+    fn serves(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut phase = self.core.phase.subscribe();
+            let _ = phase.wait_for(|phase| *phase == Phase::Open).await;
+        })
+    }
+
+    fn reconfigurable(&self) -> bool {
+        true
+    }
+
+    fn reconfigure(&self, keys: &mut Keys, _: &BuildContext) {
+        let config = Config::read(keys);
+        if config.data_dirs != self.settings.data_dirs {
+            keys.wrong("dataDirs", "cannot be changed by a reload: restart the agent");
+        }
+        if keys.has_errors() {
+            return;
+        }
+        let mut inner = self.inner();
+        inner.queue.limits = config.limits();
+        // What is there stays, also when there is more of it than would be let in now.
+        inner.queue.held_at_shrinking = inner.queue.used.events;
+        inner.queue.grant();
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if let Phase::Failed(why) = &*self.core.phase.borrow() {
+            return Err(why.clone());
+        }
+        let inner = self.inner();
+        let queue = &inner.queue;
+        let window: usize = queue
+            .fresh
+            .iter()
+            .chain(queue.returned.values())
+            .map(|piece| piece.claim.events)
+            .sum();
+        if window != queue.queued_events {
+            return Err(format!("queued {}, counted {window}", queue.queued_events));
+        }
+        let leased: usize = queue
+            .leased
+            .values()
+            .flatten()
+            .map(|piece| piece.claim.events)
+            .sum();
+        let reserved: usize = queue.reserved.values().map(|claim| claim.events).sum();
+        let taking: usize = inner
+            .requests
+            .iter()
+            .flatten()
+            .map(|request| match request {
+                Request::Take(take) => take.claim.events,
+                Request::Put(_) => 0,
+            })
+            .sum();
+        let counted = window + leased + reserved + taking + inner.committing + inner.on_disk as usize;
+        // What the thread is syncing at this moment is in none of them.
+        if counted > queue.used.events {
+            return Err(format!("used {}, counted {counted}", queue.used.events));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FileChannel {
+    /// Waits for the thread: whoever opens the folders next must find them free.
+    fn drop(&mut self) {
+        self.inner().stop = true;
+        self.core.work.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,510 @@
+//! The thread of a file channel: it owns the logs, commits what has come together, and loads what the queue needs.
+//!
+//! ```text
+//!   commit_put, commit_take --> requests --> one transaction each, all of a shard with one sync --> queue, answers
+//!                                                  (several shards: side by side)
+//!   take finds the window low ------------> reads the next events of the logs, in the order of the channel
+//! ```
+//!
+//! New events go straight into the queue's window as long as that has room and nothing older waits on the disk. Otherwise
+//! they are only in the log, and are read back when those before them are taken: memory does not grow with the backlog.
+
+use super::folder::{Folder, RealDisk};
+use super::{Core, Settings, WINDOW_BYTES};
+use crate::component::channel::{ChannelError, Claim, Position};
+use crate::component::queue::{Origin, Piece};
+use bytes::Bytes;
+use cluster::journal::{
+    Chunk, CommitError, Committed, Config, Log, Opened, Put, ReadError, Reader, Report, Transaction,
+};
+use proto::event::{Batch, EventLimits, block};
+use proto::journal::{MetaPage, Range, Record};
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+/// Bytes of puts that one commit takes together, at most (at least one put).
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// After so long without work the end of the last commit is marked as synced.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// What is asked of the thread.
+pub enum Request {
+    /// Events and a position.
+    Put(PutRequest),
+    /// Events are gone, and a position.
+    Take(TakeRequest),
+}
+
+/// A put on its way into the log.
+pub struct PutRequest {
+    pub order: u64,
+    pub batch: Batch,
+    pub blocks: Vec<Bytes>,
+    pub claim: Claim,
+    pub position: Option<(u64, Position)>,
+    pub done: oneshot::Sender<Result<(), ChannelError>>,
+}
+
+/// A take on its way into the log; the events are numbers of one shard.
+pub struct TakeRequest {
+    pub events: Vec<Range>,
+    pub claim: Claim,
+    pub position: Option<(u64, Position)>,
+    pub done: oneshot::Sender<Result<(), ChannelError>>,
+}
+
+/// One data folder at work.
+struct Shard {
+    log: Log<RealDisk>,
+    reader: Reader,
+    /// Read and not loaded yet.
+    heads: VecDeque<Chunk>,
+    /// Events below were loaded into the queue at one time or another.
+    loaded: u64,
+    /// Something in the log was never loaded.
+    behind: bool,
+    ticked: bool,
+    _folder: Folder,
+}
+
+/// The thread's state.
+pub struct Store<'a> {
+    core: &'a Core,
+    settings: &'a Settings,
+    shards: Vec<Shard>,
+}
+
+/// Opens the logs of all data folders and serves until it is told to stop, or something fails that only opening anew
+/// can mend. `distrust` says that a sync has failed in this process.
+pub fn run(core: &Core, settings: &Settings, distrust: bool) -> Result<(), String> {
+    let mut store = Store {
+        core,
+        settings,
+        shards: Vec::new(),
+    };
+    store.open(distrust)?;
+    store.serve()
+}
+
+impl Store<'_> {
+    fn open(&mut self, distrust: bool) -> Result<(), String> {
+        let channel = uuid::Uuid::new_v4().into_bytes();
+        let count = self.settings.data_dirs.len();
+        let mut channels = Vec::new();
+        for (n, path) in self.settings.data_dirs.iter().enumerate() {
+            let fresh = MetaPage {
+                shard: uuid::Uuid::new_v4().into_bytes(),
+                channel: channels.first().copied().unwrap_or(channel),
+                shard_number: n as u32,
+                shards: count as u32,
+                name: self.settings.name.to_string(),
+            };
+            let folder =
+                Folder::own(path, &fresh, self.settings.minimum_required_space).map_err(|e| e.to_string())?;
+            channels.push(folder.meta.channel);
+            let how = Opened {
+                config: self.settings.log(),
+                shard: folder.meta.shard,
+                seed: rand::random(),
+                skip_damage: self.settings.skip_damage,
+                distrust,
+            };
+            let begun = std::time::Instant::now();
+            let (log, report) =
+                Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
+            self.tell(path, &log, &report, begun.elapsed());
+            self.shards.push(Shard {
+                loaded: log.books().floor(),
+                behind: log.books().live() > 0,
+                log,
+                reader: Reader::new(),
+                heads: VecDeque::new(),
+                ticked: true,
+                _folder: folder,
+            });
+        }
+        if channels.iter().any(|c| *c != channels[0]) {
+            return Err("the folders of dataDirs belong to different channels".to_owned());
+        }
+        self.core.opened(self.shards.iter().map(|s| s.log.books()));
+        Ok(())
+    }
+
+    fn refused(&self, path: &std::path::Path, why: &str) -> String {
+        format!("{}: {why}", path.display())
+    }
+
+    fn tell(&self, path: &std::path::Path, log: &Log<RealDisk>, report: &Report, took: Duration) {
+        let (channel, folder, events) = (&*self.settings.name, path.display(), log.books().live());
+        info!(channel, %folder, events, blocks = report.blocks, ?took, torn = report.torn, "file channel is open");
+        for skipped in &report.skipped {
+            error!(
+                channel, %folder, file = skipped.name, from_lsn = skipped.start_lsn, to_lsn = skipped.end_lsn,
+                first_event = skipped.events.start, next_event = skipped.events.end,
+                "damaged and skipped: these events are lost, others may come twice"
+            );
+            self.core.damaged(skipped.events.len());
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), String> {
+        loop {
+            let idle = (!self.shards.iter().all(|s| s.ticked)).then_some(IDLE);
+            let work = self.core.wait(idle);
+            if work.stop && work.requests.iter().all(VecDeque::is_empty) {
+                self.close();
+                return Ok(());
+            }
+            if work.requests.iter().all(VecDeque::is_empty) {
+                if !work.refill {
+                    self.tick();
+                }
+            } else {
+                self.commit(work.requests)?;
+            }
+            self.refill()?;
+        }
+    }
+
+    /// One sync a shard for everything that has come together.
+    fn commit(&mut self, requests: Vec<VecDeque<Request>>) -> Result<(), String> {
+        let busy = requests.iter().filter(|r| !r.is_empty()).count();
+        let mut results: Vec<Vec<(Request, Result<Committed, CommitError>)>> = Vec::new();
+        if busy < 2 {
+            let each = self.shards.iter_mut().zip(requests);
+            results.extend(each.map(|(shard, requests)| shard.commit(requests)));
+        } else {
+            // Folders are mostly on disks of their own: they sync side by side.
+            let each = self.shards.iter_mut().zip(requests);
+            let done = std::thread::scope(|scope| {
+                let threads: Vec<_> = each
+                    .map(|(shard, requests)| scope.spawn(move || shard.commit(requests)))
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(std::thread::ScopedJoinHandle::join)
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            results = done.map_err(|_| "a thread that commits panicked".to_owned())?;
+        }
+        let mut poisoned = None;
+        for (n, results) in results.into_iter().enumerate() {
+            for (request, result) in results {
+                if let Err(CommitError::Poisoned(why)) = &result {
+                    poisoned.get_or_insert_with(|| why.to_string());
+                }
+                self.settle(n, request, result);
+            }
+        }
+        poisoned.map_or(Ok(()), Err)
+    }
+
+    /// Books what a request has come to, and answers.
+    fn settle(&mut self, n: usize, request: Request, result: Result<Committed, CommitError>) {
+        let refused = |why: CommitError| match why {
+            CommitError::Full => ChannelError::Full,
+            CommitError::TooLarge { found, allowed } => ChannelError::NeverFits {
+                bytes: found,
+                allowed,
+            },
+            CommitError::Poisoned(why) => ChannelError::Storage(why.to_string()),
+        };
+        match (request, result) {
+            (Request::Put(put), Ok(committed)) => {
+                let events = put.claim.events as u64;
+                let behind = self.shards.iter().any(|s| s.behind);
+                let shard = &mut self.shards[n];
+                let end = committed.first_event + events;
+                let stays = !behind && self.core.has_window();
+                if stays {
+                    shard.loaded = end;
+                } else if events > 0 && !shard.behind {
+                    shard.behind = true;
+                    shard.loaded = committed.first_event;
+                    shard.reader.skip(committed.at.0, committed.at.1);
+                    shard.heads.clear();
+                }
+                let origin = Origin {
+                    shard: n as u32,
+                    number: committed.first_event,
+                };
+                self.core.put_done(put, origin, stays);
+            }
+            (Request::Put(put), Err(why)) => self.core.put_failed(put, refused(why)),
+            (Request::Take(take), Ok(_)) => self.core.take_done(take, Ok(())),
+            (Request::Take(take), Err(why)) => self.core.take_done(take, Err(refused(why))),
+        }
+    }
+
+    /// Loads events while the window has room, the oldest of all shards first.
+    fn refill(&mut self) -> Result<(), String> {
+        while self.shards.iter().any(|s| s.behind) && self.core.has_window() {
+            for n in 0..self.shards.len() {
+                self.read_ahead(n)?;
+            }
+            let oldest = (0..self.shards.len())
+                .filter_map(|n| Some((self.shards[n].heads.front()?.order, n)))
+                .min();
+            let Some((_, n)) = oldest else { continue };
+            self.load(n)?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a shard that is behind shows its next events.
+    fn read_ahead(&mut self, n: usize) -> Result<(), String> {
+        let shard = &mut self.shards[n];
+        while shard.behind && shard.heads.is_empty() {
+            match shard.reader.next(&shard.log) {
+                Ok(Some(chunks)) => {
+                    let loaded = shard.loaded;
+                    shard
+                        .heads
+                        .extend(chunks.into_iter().filter(|c| c.events.end > loaded));
+                }
+                Ok(None) => {
+                    shard.behind = false;
+                    let next = shard.log.books().next_event();
+                    if shard.loaded < next {
+                        // Damage up to the end.
+                        self.missing(n, next)?;
+                        self.shards[n].loaded = next;
+                    }
+                    return Ok(());
+                }
+                Err(ReadError::Disk(why)) => return Err(why.to_string()),
+                Err(damaged @ ReadError::Damaged { .. }) => {
+                    let text = damaged.to_string();
+                    let ReadError::Damaged { number, end_lsn, .. } = damaged else {
+                        continue;
+                    };
+                    if !self.settings.skip_damage {
+                        return Err(format!("{text}; onCorruption = skip goes on behind it"));
+                    }
+                    error!(channel = &*self.settings.name, "{text}: skipped");
+                    shard.reader.skip(number, end_lsn);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the live events of a shard's next chunk into the queue.
+    fn load(&mut self, n: usize) -> Result<(), String> {
+        let shard = &mut self.shards[n];
+        let Some(chunk) = shard.heads.pop_front() else {
+            return Ok(());
+        };
+        let start = chunk.events.start.max(shard.loaded);
+        if start > shard.loaded {
+            self.missing(n, start)?;
+        }
+        let shard = &mut self.shards[n];
+        shard.loaded = chunk.events.end;
+        let mut batch = block::index(chunk.bytes, EventLimits::default()).map_err(|e| {
+            format!(
+                "events {} to {} cannot be read: {e}",
+                chunk.events.start, chunk.events.end
+            )
+        })?;
+        let mut at = chunk.events.start;
+        while !batch.is_empty() {
+            let books = shard.log.books();
+            let gone = Range {
+                start: at,
+                end: at + batch.len() as u64,
+            };
+            let (alive, len) = run_of(books, gone, start);
+            let part = batch.split_front(len);
+            if alive {
+                let claim = Claim::of(&part);
+                let first = chunk.order + (at - chunk.events.start);
+                let origin = Origin {
+                    shard: n as u32,
+                    number: at,
+                };
+                self.core.loaded(Piece {
+                    first,
+                    batch: part,
+                    claim,
+                    origin,
+                });
+            }
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Events that should be there and are not: lost to damage. They are taken, so that their room is free again.
+    fn missing(&mut self, n: usize, next: u64) -> Result<(), String> {
+        let shard = &mut self.shards[n];
+        let gap = Range {
+            start: shard.loaded,
+            end: next,
+        };
+        let books = shard.log.books();
+        let mut lost = Vec::new();
+        let mut at = gap.start;
+        while at < gap.end {
+            let (alive, len) = run_of(
+                books,
+                Range {
+                    start: at,
+                    end: gap.end,
+                },
+                gap.start,
+            );
+            if alive {
+                lost.push(Range {
+                    start: at,
+                    end: at + len as u64,
+                });
+            }
+            at += len as u64;
+        }
+        let events: u64 = lost.iter().map(|r| r.len()).sum();
+        if events == 0 {
+            return Ok(());
+        }
+        let (first, last) = (lost[0].start, lost[lost.len() - 1].end - 1);
+        error!(
+            channel = &*self.settings.name,
+            events, first, last, "these events are lost to damage"
+        );
+        let taken = Transaction {
+            put: None,
+            records: vec![Record::Take { events: lost }],
+        };
+        shard.log.commit(&[taken]).remove(0).map_err(|e| e.to_string())?;
+        self.core.lost(events);
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        for shard in self.shards.iter_mut().filter(|s| !s.ticked) {
+            if let Err(why) = shard.log.tick() {
+                warn!(channel = &*self.settings.name, %why, "cannot mark the end of the last commit");
+            }
+            shard.ticked = true;
+        }
+    }
+
+    fn close(&mut self) {
+        for shard in &mut self.shards {
+            let close = Transaction {
+                put: None,
+                records: vec![Record::Close],
+            };
+            if let Err(why) = shard.log.commit(&[close]).remove(0) {
+                warn!(channel = &*self.settings.name, %why, "cannot mark the end of the log");
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn commit(&mut self, requests: VecDeque<Request>) -> Vec<(Request, Result<Committed, CommitError>)> {
+        if requests.is_empty() {
+            return Vec::new();
+        }
+        let mut requests: Vec<Request> = requests.into();
+        let transactions: Vec<Transaction<'_>> = requests.iter_mut().map(transaction).collect();
+        let results = self.log.commit(&transactions);
+        drop(transactions);
+        self.ticked = false;
+        requests.into_iter().zip(results).collect()
+    }
+}
+
+fn transaction(request: &mut Request) -> Transaction<'_> {
+    let (put, records, position, is_source) = match request {
+        Request::Put(put) => {
+            let blocks = std::mem::take(&mut put.blocks);
+            let events = (put.claim.events > 0).then_some(Put {
+                count: put.claim.events as u32,
+                events: blocks,
+                order: put.order,
+                prepared: None,
+            });
+            (events, Vec::new(), put.position.as_ref(), true)
+        }
+        Request::Take(take) => {
+            let events = take.events.clone();
+            let records = if events.is_empty() {
+                Vec::new()
+            } else {
+                vec![Record::Take { events }]
+            };
+            (None, records, take.position.as_ref(), false)
+        }
+    };
+    let mut records = records;
+    if let Some((stamp, Position { owner, bytes })) = position {
+        let (owner, stamp) = (&**owner, *stamp);
+        records.push(if is_source {
+            Record::SourcePosition { owner, stamp, bytes }
+        } else {
+            Record::SinkPosition { owner, stamp, bytes }
+        });
+    }
+    if put.is_none() && records.is_empty() {
+        records.push(Record::Tick);
+    }
+    Transaction { put, records }
+}
+
+/// Whether the first event of a range lives, and for how many events that is so. Those below `start` do not count.
+fn run_of(books: &cluster::journal::Books, range: Range, start: u64) -> (bool, usize) {
+    let floor = books.floor().max(start);
+    if range.start < floor {
+        return (false, (floor.min(range.end) - range.start) as usize);
+    }
+    match books.taken().next_from(range.start) {
+        Some(taken) if taken.start == range.start => {
+            (false, (taken.end.min(range.end) - range.start) as usize)
+        }
+        Some(taken) => (true, (taken.start.min(range.end) - range.start) as usize),
+        None => (true, range.len() as usize),
+    }
+}
+
+/// Runs `run` and makes a text of a panic.
+pub fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    std::panic::catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err("the thread of the channel panicked".to_owned()))
+}
+
+/// Takes from the front what one commit may hold.
+pub fn group(requests: &mut VecDeque<Request>) -> VecDeque<Request> {
+    let mut bytes = 0;
+    let mut taken = 0;
+    for request in requests.iter() {
+        if let Request::Put(put) = request {
+            bytes += put.blocks.iter().map(Bytes::len).sum::<usize>();
+        }
+        if taken > 0 && bytes > GROUP_BYTES_MAX {
+            break;
+        }
+        taken += 1;
+    }
+    requests.drain(..taken).collect()
+}
+
+/// Sizes of a log for segments of so many bytes.
+pub fn log_config(segment_bytes: u64) -> Config {
+    let default = Config::default();
+    Config {
+        segment_bytes,
+        spare_bytes: default.spare_bytes.min(segment_bytes / 2),
+        ..default
+    }
+}
+
+/// The most that the queue keeps in memory of what is in the log.
+pub fn window_is_low(pinned: usize) -> bool {
+    pinned < WINDOW_BYTES / 2
+}

@@ -1,0 +1,251 @@
+//! Looking: which files there are, what became of those that are known, and which of them have something new.
+
+use super::file::{Sight, Tailed};
+use super::folders::{Listing, look_at};
+use super::identity::{Fate, Inode, Seen, fate, one_path_each, turn_key};
+use super::names::Passed;
+use super::tail::Tail;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+/// How long after its last line a file is looked at every few milliseconds.
+const BUSY: Duration = Duration::from_secs(2);
+/// Between two tries to open or read a file that cannot be.
+const RETRY_FILE: Duration = Duration::from_secs(5);
+
+impl Tail<'_> {
+    pub(super) fn look(&mut self) {
+        let now = self.start.elapsed();
+        let begun = std::time::Instant::now();
+        let changed = || self.pace.may_list(now) && self.folders.may_have_changed();
+        let list = self.list_again || changed();
+        let everything = list || self.pace.everything_is_due(now);
+        if list {
+            self.list();
+        }
+        self.hear();
+        if !everything {
+            let busy = std::mem::take(&mut self.busy);
+            busy.iter().for_each(|inode| self.check(*inode));
+            self.busy = busy;
+            self.sort_ready();
+            return;
+        }
+        let all = std::mem::take(&mut self.order);
+        all.iter().for_each(|inode| self.check(*inode));
+        self.order = all;
+        self.sort_ready();
+        let files = &self.files;
+        let is_busy = |f: &Tailed| f.handle.is_some() && f.active.elapsed() <= BUSY;
+        let busy = self.order.iter().filter(|i| files.get(i).is_some_and(is_busy));
+        self.busy = busy.copied().collect();
+        self.pace.looked(now, begun.elapsed());
+    }
+
+    /// Lists the folders and follows what is new, renamed or gone.
+    pub(super) fn list(&mut self) {
+        self.list_again = false;
+        let numbers: HashSet<u64> = self.files.keys().map(|i| i.number).collect();
+        let listing = self.folders.list(|number| numbers.contains(&number));
+        self.apply(listing);
+    }
+
+    /// Follows files that had a matching name and lost it, perhaps before they were ever seen.
+    pub(super) fn hear(&mut self) {
+        let folders = &self.folders;
+        let news = self.watch.news(|path| folders.group_of(path).is_some());
+        self.list_again |= news.names;
+        for Passed { was, is } in news.passed {
+            let group = self.folders.group_of(&was);
+            let seen = group.and_then(|group| look_at(is.as_path().into(), group));
+            let Some(seen) = seen.filter(|seen| !self.files.contains_key(&seen.inode)) else {
+                continue;
+            };
+            info!(file = %was.display(), now = %is.display(), "came and was renamed between two looks");
+            self.follow_new(&seen);
+            if let Some(file) = self.files.get_mut(&seen.inode) {
+                (file.gone, file.name) = (true, was.to_string_lossy().into_owned());
+                self.order.push(seen.inode);
+                self.ready.push(seen.inode);
+            }
+        }
+    }
+
+    /// The group that a file of this path is, or was, in.
+    pub(super) fn group_of(&self, path: &Path) -> Option<usize> {
+        self.folders.group_of(path)
+    }
+
+    pub(super) fn apply(&mut self, listing: Listing) {
+        let known_path = |inode: Inode| self.files.get(&inode).map(|f| &*f.path);
+        let seen = one_path_each(listing.seen, known_path);
+        let failed: HashSet<PathBuf> = listing.failed.iter().map(|(path, _)| path.clone()).collect();
+        for (path, error) in &listing.failed {
+            if self.failing.insert(path.clone()) {
+                self.ctx.counters.read_failures.add(1);
+                warn!(folder = %path.display(), %error, "folder cannot be listed; its files stay as they are");
+            }
+        }
+        self.failing.retain(|path| failed.contains(path));
+        let there: HashSet<Inode> = seen.iter().map(|s| s.inode).collect();
+        for file in seen {
+            self.meet(&file);
+        }
+        let strays: HashMap<u64, PathBuf> = listing.strays.into_iter().collect();
+        let gone: Vec<Inode> = self.files.values().filter(|f| !f.gone).map(|f| f.inode).collect();
+        for inode in gone.into_iter().filter(|i| !there.contains(i)) {
+            let known = self.files.get_mut(&inode);
+            let Some(file) = known.filter(|f| f.path.parent().is_none_or(|p| !failed.contains(p))) else {
+                continue;
+            };
+            (file.gone, file.active) = (true, Instant::now());
+            if let Some(path) = strays.get(&inode.number) {
+                info!(file = file.name, now = %path.display(), "renamed to what no pattern matches; read to its end");
+                file.path = path.as_path().into();
+            }
+        }
+        let mut order: Vec<&Tailed> = self.files.values().collect();
+        order.sort_by_cached_key(|f| turn_key(f.gone, f.group, f.modified_ns, f.known_as));
+        self.order = order.into_iter().map(|f| f.inode).collect();
+    }
+
+    /// A file that a listing shows.
+    fn meet(&mut self, seen: &Seen) {
+        let known = self.files.get(&seen.inode).map(|f| (&*f.path, f.born_ns));
+        match fate(known, seen) {
+            Fate::New => self.follow_new(seen),
+            Fate::Reborn => {
+                info!(file = %seen.path.display(), "another file under a known inode number");
+                self.forget(seen.inode);
+                self.follow_new(seen);
+            }
+            Fate::Same => {
+                if let Some(file) = self.files.get_mut(&seen.inode) {
+                    (file.gone, file.modified_ns) = (false, seen.modified_ns);
+                }
+            }
+            Fate::Renamed => {
+                let Some(file) = self.files.get_mut(&seen.inode) else {
+                    return;
+                };
+                info!(from = file.name, to = %seen.path.display(), "file renamed, read on where it was");
+                file.path = seen.path.clone();
+                file.name = seen.path.to_string_lossy().into_owned();
+                (file.group, file.modified_ns) = (seen.group, seen.modified_ns);
+                (file.gone, file.renamed, file.active) = (false, true, Instant::now());
+                let mut kept = std::mem::take(&mut file.kept);
+                self.positions.note_renamed(&mut kept, &file.mark());
+                file.kept = kept;
+            }
+        }
+    }
+
+    fn follow_new(&mut self, seen: &Seen) {
+        let Some(mut kept) = self.follow(seen, 0).map(|f| std::mem::take(&mut f.kept)) else {
+            return;
+        };
+        // So that it is known after a restart even if it was rotated away before its first line.
+        if let Some(file) = self.files.get_mut(&seen.inode) {
+            self.positions.note(&mut kept, &file.mark());
+            file.kept = kept;
+        }
+    }
+
+    /// Follows a file from `offset` on.
+    pub(super) fn follow(&mut self, seen: &Seen, offset: u64) -> Option<&mut Tailed> {
+        if self.files.len() >= self.config.files_max {
+            self.ctx.counters.refused_inputs.add(1);
+            if !std::mem::replace(&mut self.full, true) {
+                let (file, most) = (seen.path.display(), self.config.files_max);
+                error!(%file, most, "too many files: this one and others are not read before some are gone");
+            }
+            return None;
+        }
+        self.full = false;
+        self.known += 1;
+        let mut file = Tailed::new(seen, self.known, offset, Instant::now());
+        // Opened here, so that what stands before the offset is known, and kept open if there is room, so that it is
+        // read even if it is rotated away before its first turn. If it cannot be, its turn will say so.
+        let opened = matches!(file.open(), Ok(true));
+        if opened && self.open.len() < self.config.open_files_max {
+            self.uses += 1;
+            file.used = self.uses;
+            self.open.insert(self.uses, file.inode);
+        } else {
+            file.handle = None;
+        }
+        self.files.insert(seen.inode, file);
+        self.files.get_mut(&seen.inode)
+    }
+
+    pub(super) fn forget(&mut self, inode: Inode) {
+        if let Some(file) = self.files.remove(&inode) {
+            self.open.remove(&file.used);
+            self.positions.note_done(file.kept, &file.mark());
+        }
+    }
+
+    /// Looks at the size of a file, and has it ready for its turn if there is something new.
+    fn check(&mut self, inode: Inode) {
+        let Some(file) = self.files.get_mut(&inode) else {
+            return;
+        };
+        if file.retry_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        let touched;
+        match file.look() {
+            Ok(Sight::There { size, modified_ns }) => {
+                file.size = size;
+                touched = std::mem::replace(&mut file.touched_ns, modified_ns) != modified_ns;
+            }
+            Ok(Sight::Elsewhere) if file.gone => return self.lost(inode),
+            Ok(Sight::Elsewhere) => {
+                self.list_again = true;
+                return;
+            }
+            Err(error) => return self.trouble(inode, &error),
+        }
+        // As large as before, but touched: perhaps cut and written anew.
+        if file.size < file.place.offset || file.size > file.place.looked || file.wants_rest || touched {
+            self.ready.push(inode);
+        }
+    }
+
+    fn sort_ready(&mut self) {
+        let files = &self.files;
+        self.ready.sort_by_cached_key(|i| {
+            let file = files.get(i);
+            file.map(|f| turn_key(f.gone, f.group, f.modified_ns, f.known_as))
+        });
+        self.ready.dedup();
+    }
+
+    /// A gone file that is nowhere to be found.
+    pub(super) fn lost(&mut self, inode: Inode) {
+        if let Some(file) = self.files.get(&inode) {
+            let unread = file.size.saturating_sub(file.place.offset);
+            if unread > 0 {
+                self.ctx.counters.read_failures.add(1);
+                error!(
+                    file = file.name,
+                    bytes = unread,
+                    "deleted before it was read to its end"
+                );
+            }
+        }
+        self.forget(inode);
+    }
+
+    pub(super) fn trouble(&mut self, inode: Inode, error: &io::Error) {
+        self.ctx.counters.read_failures.add(1);
+        if let Some(file) = self.files.get_mut(&inode) {
+            file.retry_at = Some(Instant::now() + RETRY_FILE);
+            warn!(file = file.name, %error, "Unable to tail file; tried again");
+        }
+    }
+}
