@@ -71,6 +71,7 @@ impl ProcessorRecipe {
 async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> Result<(), RunError> {
     let common = &ctx.common;
     let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_CAP, common.seed);
+    let mut told = String::new();
     while !common.shutdown.is_requested() {
         common.faults.point(Stage::ProcessorRound, &common.name);
         let round = tokio::select! {
@@ -88,8 +89,10 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
             Kind::RetryAfter(after) => backoff.fail().max(after),
             Kind::RejectEvents => backoff.fail().max(BACKOFF_CAP),
         };
-        // The first failure of a row is news; the others say how long it lasts.
-        if backoff.failures() == 1 {
+        // The first failure of a row is news, and so is another reason; the others say how long it lasts.
+        let text = error.to_string();
+        if backoff.failures() == 1 || text != told {
+            told = text;
             tracing::warn!(processor = %common.name, %error, "Unable to deliver event; it stays queued");
         } else {
             tracing::debug!(processor = %common.name, %error, attempt = backoff.failures(), "still unable to deliver");
