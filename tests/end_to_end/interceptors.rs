@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use tests::avro::{Client, Reply};
+use tests::avro::{Client, Event, Reply};
 use tests::folder::Folder;
 use tests::port;
 use tests::process::{Agent, Node};
@@ -186,7 +186,7 @@ selector.mapping.END = c1 c2 c3",
     let mut client = Client::open_when_up(port);
     let values = ["A", "B", "Z", "a", "A", "END"];
     let headers = values.map(|value| [("st", value)]);
-    let mut events: Vec<(&[(&str, &str)], &[u8])> = headers.iter().map(|h| (&h[..], &b"x"[..])).collect();
+    let mut events: Vec<Event<'_>> = headers.iter().map(|h| (&h[..], &b"x"[..])).collect();
     events.insert(4, (&[], b"absent"));
     let reply = client.append_batch(&events).unwrap();
     assert!(matches!(reply, Reply::Ok), "{reply:?}");
@@ -212,7 +212,7 @@ fn events_go_from_channel_to_channel_in_turn() {
     let mut node = into_files(&folder, port, &channels, "selector.type = load_balancing").start();
     let mut client = Client::open_when_up(port);
     for batch in [&[&b"1"[..], b"2", b"3"][..], &[b"4", b"5", b"6", b"7", b"8"]] {
-        let events: Vec<(&[(&str, &str)], &[u8])> = batch.iter().map(|body| (&[][..], *body)).collect();
+        let events: Vec<Event<'_>> = batch.iter().map(|body| (&[][..], *body)).collect();
         let reply = client.append_batch(&events).unwrap();
         assert!(matches!(reply, Reply::Ok), "{reply:?}");
     }

@@ -143,7 +143,8 @@ fn rotated_under_load(name: &str, pattern: &str) {
     write_and_rotate(&logs, 1..=ROTATIONS);
     let verdict = verdict(&folder, ROTATIONS);
     assert!(verdict.is_perfect(), "{verdict}");
-    let counted = |metrics: &Value| metrics["SOURCE.r1"]["EventAcceptedCount"] == total.to_string();
+    let text = total.to_string();
+    let counted = |metrics: &Value| metrics["SOURCE.r1"]["EventAcceptedCount"] == *text;
     http::metrics_until(monitoring, "all events", counted);
     assert_eq!(node.stop(), 0);
     assert_eq!(lines_in(&folder.path().join("out")).len() as u64, total);

@@ -167,6 +167,7 @@ impl<D: Disk> Log<D> {
         Ok(Ok((segment, head)))
     }
 
+    // tidy: long function, because its steps are those of the story above, in that order.
     fn recover(
         &mut self,
         mut found: BTreeMap<u64, (Segment<D::File>, SegmentHead)>,

@@ -90,9 +90,9 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
             Kind::RejectEvents => backoff.fail().max(BACKOFF_CAP),
         };
         // The first failure of a row is news, and so is another reason; the others say how long it lasts.
-        let reason = error.to_string();
-        if backoff.failures() == 1 || reason != told {
-            told = reason;
+        let text = error.to_string();
+        if backoff.failures() == 1 || text != told {
+            told = text;
             tracing::warn!(processor = %common.name, %error, "Unable to deliver event; it stays queued");
         } else {
             tracing::debug!(processor = %common.name, %error, attempt = backoff.failures(), "still unable to deliver");

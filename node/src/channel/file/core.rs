@@ -7,7 +7,7 @@ use crate::component::queue::{Origin, Piece, State};
 use bytes::Bytes;
 use cluster::journal::Books;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -43,6 +43,8 @@ pub struct Inner {
     pub requests: Vec<VecDeque<Request>>,
     /// Puts so far, for dealing them out to the shards.
     pub puts: u64,
+    /// Of the positions that are kept, by owner.
+    stamps: HashMap<Arc<str>, u64>,
     /// Larger for every position; over restarts too.
     pub next_stamp: u64,
     pub stop: bool,
@@ -61,6 +63,7 @@ impl Inner {
             committing: 0,
             requests: (0..shards).map(|_| VecDeque::new()).collect(),
             puts: 0,
+            stamps: HashMap::new(),
             next_stamp: 0,
             stop: false,
             damaged: 0,
@@ -71,6 +74,18 @@ impl Inner {
     pub fn stamped(&mut self, position: Option<Position>) -> Option<(u64, Position)> {
         self.next_stamp += 1;
         position.map(|position| (self.next_stamp, position))
+    }
+
+    /// Keeps a position, unless a newer one of its owner was committed to another shard before.
+    fn moved(&mut self, position: Option<(u64, Position)>) {
+        let Some((stamp, Position { owner, bytes })) = position else {
+            return;
+        };
+        let newest = self.stamps.entry(owner.clone()).or_default();
+        if *newest <= stamp {
+            *newest = stamp;
+            self.queue.positions.insert(owner, bytes);
+        }
     }
 
     /// Forgets all that only the thread could complete; what is in the logs is found when they are opened anew.
@@ -152,20 +167,13 @@ impl Core {
     /// The logs are open: what they hold counts from now on.
     pub fn opened<'b>(&self, books: impl Iterator<Item = &'b Books>) {
         let mut inner = self.inner();
-        let mut newest: HashMap<String, u64> = Default::default();
         for books in books {
             inner.on_disk += books.live();
             inner.queue.next_event = inner.queue.next_event.max(books.next_order());
-            for (is_source, owner, stamp, bytes) in books.positions() {
+            for (_, owner, stamp, bytes) in books.positions() {
                 inner.next_stamp = inner.next_stamp.max(stamp);
-                let key = format!("{is_source} {owner}");
-                if newest.get(&key).is_none_or(|s| *s < stamp) {
-                    newest.insert(key, stamp);
-                    inner
-                        .queue
-                        .positions
-                        .insert(owner.into(), Bytes::copy_from_slice(bytes));
-                }
+                let (owner, bytes) = (owner.into(), Bytes::copy_from_slice(bytes));
+                inner.moved(Some((stamp, Position { owner, bytes })));
             }
         }
         inner.queue.used.events = inner.on_disk as usize;
@@ -198,9 +206,7 @@ impl Core {
                 inner.queue.used.bytes -= put.claim.bytes;
             }
         }
-        if let Some((_, Position { owner, bytes })) = put.position {
-            inner.queue.positions.insert(owner, bytes);
-        }
+        inner.moved(put.position);
         drop(inner);
         let _ = put.done.send(Ok(()));
         self.filled.notify_one();
@@ -220,9 +226,7 @@ impl Core {
         if result.is_ok() {
             inner.queue.free(take.claim);
             inner.queue.grant();
-            if let Some((_, Position { owner, bytes })) = take.position {
-                inner.queue.positions.insert(owner, bytes);
-            }
+            inner.moved(take.position);
         }
         drop(inner);
         let _ = take.done.send(result);

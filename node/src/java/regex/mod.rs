@@ -1,7 +1,7 @@
 //! Java's regular expressions (`java.util.regex`), translated to the `regex` and `fancy-regex` crates.
 //!
-//! A pattern is read as Java 17 reads it ([`parse`]), and written again for the `regex` crate, which answers in time
-//! linear in the text ([`emit`]). Only look-around, back-references, possessive and atomic groups and `\G` need
+//! A pattern is read as Java 17 reads it (`parse.rs`), and written again for the `regex` crate, which answers in time
+//! linear in the text (`emit.rs`). Only look-around, back-references, possessive and atomic groups and `\G` need
 //! `fancy-regex`, which tries one way after the other as Java does, but gives up after [`STEPS_MAX`] steps back
 //! instead of taking minutes: [`GaveUp`], or no match. Java's `$`, which also holds before a line terminator that ends the
 //! text, is an end of text for nearly every event; the few texts that do end with a line terminator take a
@@ -176,10 +176,7 @@ impl Regex {
         }
         let mut out = String::with_capacity(text.len() + 16);
         let mut copied = 0;
-        loop {
-            let Some(found) = groups.first().cloned().flatten() else {
-                break;
-            };
+        while let Some(found) = groups.first().cloned().flatten() {
             out.push_str(&text[copied..found.start]);
             replacement.write(text, &groups, &mut out);
             copied = found.end;

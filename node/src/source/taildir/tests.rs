@@ -1,5 +1,6 @@
 //! The acceptance cases 38 to 48 of `flume/sources.md`, and what else the source promises, step by step in virtual time
 //! over real files.
+// tidy: long file, because each case of the reference stands beside its neighbours, over one bench.
 
 use super::tail::Tail;
 use super::{Config, start};
