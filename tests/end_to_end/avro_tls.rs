@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tests::avro::Connection;
 use tests::folder::Folder;
-use tests::process::{Node, Signal};
+use tests::process::Node;
 use tests::{http, port, wait};
 
 use crate::assert_numbered;
@@ -192,8 +192,7 @@ fn events_wait_for_a_server_that_is_not_trusted() {
     });
     assert!(second.logged().is_empty());
     // What could not be delivered is left in the memory channel, and said.
-    first.signal(Signal::Term);
-    first.signal(Signal::Term);
+    first.hurry();
     assert_eq!(first.wait_exit(wait::LIVENESS), 75);
     assert_eq!(second.stop(), 0);
 }

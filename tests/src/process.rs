@@ -319,6 +319,18 @@ impl Node {
         self.wait_exit(wait::LIVENESS)
     }
 
+    /// Asks it to stop, and then not to wait for anything. Two signals at once could be one to it, so the second one
+    /// waits until it has said that it stops.
+    ///
+    /// # Panics
+    /// When it does not say so within 30 seconds.
+    #[track_caller]
+    pub fn hurry(&mut self) {
+        self.signal(Signal::Term);
+        self.wait_for_line("the stop", wait::LIVENESS, |line| line.contains("again to hurry"));
+        self.signal(Signal::Term);
+    }
+
     /// Resident memory now, in bytes.
     ///
     /// # Panics
