@@ -446,7 +446,7 @@ fn damage(seed: u64) {
         steps.iter().for_each(|step| model.apply(step));
     }
     // The end of the last commit is known to be synced only when something follows.
-    log.tick().unwrap();
+    log.tick().expect("no fault is left");
     let lsn = log.durable_lsn();
     let segments: Vec<_> = log.books().segments().collect();
     drop(log);
@@ -455,7 +455,7 @@ fn damage(seed: u64) {
     let used = 4_096 + (info.end_lsn.min(lsn) - info.first_lsn) as usize;
     let at = rng.random_range(0..used);
     let kind = rng.random_range(0..3);
-    let old = disk.content(&name).unwrap();
+    let old = disk.content(&name).expect("the segment is there");
     disk.damage(&name, |bytes| match kind {
         0 => bytes[at] ^= 1 << (seed % 8),
         // A write that never happened, or went elsewhere: a page of zeroes, or of another place.
@@ -465,8 +465,8 @@ fn damage(seed: u64) {
             bytes.copy_within(from..from + 4_096, at / 4_096 * 4_096);
         }
     })
-    .unwrap();
-    let changed = disk.content(&name).unwrap() != old;
+    .expect("the segment is there");
+    let changed = disk.content(&name).expect("the segment is there") != old;
     let reported = match Log::open(disk.clone(), opened(seed, false)) {
         Err(OpenError::Disk(why)) => panic!("no disk error: {why}"),
         Err(_) => true,
@@ -541,7 +541,7 @@ fn skipped(disk: &SimDisk, seed: u64, model: &Model) {
 }
 
 fn open_calm(disk: &SimDisk, rng: &mut SmallRng) -> (Log<SimDisk>, Model) {
-    let (log, _) = Log::open(disk.clone(), opened(rng.random(), false)).unwrap();
+    let (log, _) = Log::open(disk.clone(), opened(rng.random(), false)).expect("an empty disk");
     (log, Model::default())
 }
 

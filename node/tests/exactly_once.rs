@@ -148,7 +148,7 @@ fn delivered(out: &Path) -> Vec<String> {
 fn events(file: &[u8]) -> Vec<String> {
     let (mut reader, mut buf) = (ContainerReader::default(), BytesMut::from(file));
     let mut bodies = Vec::new();
-    while let Some(block) = reader.next(&mut buf).unwrap() {
+    while let Some(block) = reader.next_block(&mut buf).unwrap() {
         let mut objects = Objects::new(reader.header().unwrap(), block).unwrap();
         while let Some(range) = objects.next_object().unwrap() {
             let batch = decode_event(&objects.block().data.slice(range), Default::default()).unwrap();

@@ -25,7 +25,7 @@ fn unhex(text: &str) -> Vec<u8> {
 fn read(file: &[u8]) -> (Header, Vec<Vec<Bytes>>) {
     let mut reader = ContainerReader::new(BLOCK_BYTES);
     let (mut buf, mut blocks) = (BytesMut::from(file), Vec::new());
-    while let Some(block) = reader.next(&mut buf).unwrap() {
+    while let Some(block) = reader.next_block(&mut buf).unwrap() {
         let mut objects = Objects::new(reader.header().unwrap(), block).unwrap();
         let mut all = Vec::new();
         while let Some(range) = objects.next_object().unwrap() {

@@ -78,9 +78,8 @@ fn an_optional_channel_that_is_full_costs_only_its_own_copies() {
     let mut node = example.start("a1");
     post_numbered(example.port(5140), "n", ("from", "curl"), &[]);
     node.wait_for_events(count(EVENTS));
-    node.signal(tests::process::Signal::Term);
-    // What nobody empties is not waited for a second time.
-    node.signal(tests::process::Signal::Term);
+    // What nobody empties is not waited for.
+    node.hurry();
     assert_eq!(
         node.wait_exit(LIVENESS),
         75,

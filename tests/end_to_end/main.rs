@@ -14,6 +14,7 @@
 //! | `avro_tls.rs`           | two nodes with compression, TLS and both; peers that are not trusted         |
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
+//! | `interceptors.rs`       | events edited, dropped and routed on their way                               |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
 //! | `spooldir.rs`           | files of a directory into files, over restarts and kills                     |
 //! | `spool_directory.rs`    | whole files, read once, with their names                                     |
@@ -36,6 +37,7 @@ mod failover;
 mod http;
 mod http_flows;
 mod inspect;
+mod interceptors;
 mod lifecycle;
 mod load_balance;
 mod netcat;

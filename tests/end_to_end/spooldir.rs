@@ -58,6 +58,21 @@ fn prepared(name: &str, more: &str) -> (Folder, std::path::PathBuf) {
     (folder, file)
 }
 
+/// The same with a channel that outlives the process.
+fn prepared_durable(name: &str) -> (Folder, std::path::PathBuf) {
+    let (folder, _) = prepared(name, "");
+    let data = folder.at("data");
+    let durable = format!(
+        "a1.channels.c1.type = file
+a1.channels.c1.dataDirs = {data}
+a1.channels.c1.minimumRequiredSpace = 0
+a1.channels.c1.transactionCapacity = 100"
+    );
+    let text = configuration(&folder, "").replace("a1.channels.c1.type = memory", &durable);
+    let file = folder.write("node.properties", &text);
+    (folder, file)
+}
+
 /// Puts a file with the lines `<name> 1` to `<name> <lines>` into the spool directory.
 fn put(folder: &Folder, name: &str, lines: u64) {
     let text: String = (1..=lines).map(|n| format!("{name} {n}\n")).collect();
@@ -128,6 +143,27 @@ fn orderly_restarts_lose_and_double_nothing() {
     let (folder, file) = prepared("spool-restart", "");
     let files = lives(&folder, &file, 5, |node| assert_eq!(node.stop(), 0));
     seen(&folder.path().join("out"), &files).assert_once_and_in_order();
+}
+
+#[test]
+fn a_killed_node_with_a_file_channel_delivers_every_line_once_and_in_order() {
+    const KILLS: usize = 12;
+    let (folder, file) = prepared_durable("spool-file-kill");
+    let mut files = lives(&folder, &file, KILLS, |node| {
+        node.signal(Signal::Kill);
+        node.wait_exit(LIVENESS);
+    });
+    // What the channel still holds comes with the next start.
+    let mut node = Node::agent("a1", &file).start();
+    put(&folder, "after", 1);
+    files.insert("after".to_owned(), 1);
+    let out = folder.path().join("out");
+    let all: u64 = files.values().sum();
+    wait::until_true("all lines in the files", LIVENESS, || {
+        lines_in(&out).len() as u64 >= all
+    });
+    assert_eq!(node.stop(), 0);
+    seen(&out, &files).assert_once_and_in_order();
 }
 
 #[test]

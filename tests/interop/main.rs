@@ -7,7 +7,9 @@
 //! | `flume_files.rs`   | files that Flume has begun to read and we go on with, and the reverse             |
 //! | `flume.rs`         | the peer: Flume 1.11 and 1.9 by their Maven coordinates, one JVM each             |
 //! | `hop.rs`           | one hop over Avro with Flume at one end                                           |
+//! | `flume_http.rs`    | our http source beside Flume's: the same answers, the same events, for strange JSON too |
 //! | `container.rs`     | Avro files, read by hand                                                          |
+//! | `strange_json.rs`  | random texts of lenient JSON                                                      |
 //! | `events.rs`        | the events that are sent, and what a file_roll sink of either side made of them   |
 //!
 //! A peer that cannot be had is a loud skip, and with `MILLRACE_PEERS=required` a failure (`tests::peer`). Each test has
@@ -20,4 +22,6 @@ mod flume;
 mod flume_avro;
 mod flume_clients;
 mod flume_files;
+mod flume_http;
 mod hop;
+mod strange_json;

@@ -195,13 +195,34 @@ fn connect(port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// An answer with a length, if all of it is there, and its bytes.
+/// An answer with a length or in chunks, if all of it is there, and its bytes.
 fn first_answer(bytes: &[u8]) -> Option<(Answer, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length = end + length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
-    Some((parse(bytes.get(..length)?)?, length))
+    let length = if head.contains("transfer-encoding: chunked") {
+        chunked_length(&bytes[end..])?
+    } else {
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+        length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
+    };
+    Some((parse(bytes.get(..end + length)?)?, end + length))
+}
+
+/// Bytes of all chunks, without trailers.
+fn chunked_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let line = bytes[at..].windows(2).position(|window| window == b"\r\n")?;
+        let size = std::str::from_utf8(&bytes[at..at + line]).ok()?;
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        at += line + 2 + size + 2;
+        if at > bytes.len() {
+            return None;
+        }
+        if size == 0 {
+            return Some(at);
+        }
+    }
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {
@@ -259,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_on_one_connection_are_told_apart_by_their_length() {
+    fn answers_on_one_connection_are_told_apart() {
         let both =
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
         let (first, length) = first_answer(both).unwrap();
@@ -267,6 +288,13 @@ mod tests {
         let (second, rest) = first_answer(&both[length..]).unwrap();
         assert_eq!((second.status, length + rest), (503, both.len()));
         assert!(first_answer(&both[..length - 1]).is_none());
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\nHTTP/1.1 200";
+        let (answer, length) = first_answer(chunked).unwrap();
+        assert_eq!(
+            (answer.body.as_str(), &chunked[length..]),
+            ("a", &b"HTTP/1.1 200"[..])
+        );
+        assert!(first_answer(&chunked[..length - 1]).is_none());
     }
 
     #[test]

@@ -451,8 +451,8 @@ mod tests {
             world.run(seconds(120));
             let before = world.delivered.clone();
             world.run(seconds(60));
-            for at in 0..channels.len() {
-                prop_assert!(world.delivered[at] > before[at], "sink {} of {:?} starves", at, &channels);
+            for (at, (now, before)) in world.delivered.iter().zip(&before).enumerate() {
+                prop_assert!(now > before, "sink {} of {:?} starves", at, &channels);
             }
             if backoff {
                 world.check_pauses(Duration::from_secs(2));

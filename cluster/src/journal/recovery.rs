@@ -1,11 +1,13 @@
 //! Opening a log: what the segments say, what is torn, what is damaged, and a new segment to go on in.
 //!
-//! 1. The newest segment that begins with a complete snapshot is the base. 2. Its blocks are replayed up to the first
-//! that is none, at p. 3. D is the largest durable LSN that any readable block or header carries, also behind p. With
-//! p < D acknowledged bytes are damaged: that is reported, or skipped when the operator says so; else the tail is torn
-//! and was never acknowledged. 4. The segment is synced: blocks that were readable but not acknowledged must not
-//! vanish after they have been served. 5. A new segment is opened whose header seals this one at p. Nothing is ever
-//! written into an old segment, so all of this may be interrupted and begins anew.
+//! 1. The newest segment that begins with a complete snapshot is the base.
+//! 2. Its blocks are replayed up to the first that is none, at p.
+//! 3. D is the largest durable LSN that any readable block or header carries, also behind p. With p < D acknowledged bytes
+//!    are damaged: that is reported, or skipped when the operator says so; else the tail is torn and was never
+//!    acknowledged.
+//! 4. The segment is synced: blocks that were readable but not acknowledged must not vanish after they have been served.
+//! 5. A new segment is opened whose header seals this one at p. Nothing is ever written into an old segment, so all of
+//!    this may be interrupted and begins anew.
 
 use super::books::Books;
 use super::disk::{Disk, DiskError, DiskErrorKind};
@@ -165,6 +167,7 @@ impl<D: Disk> Log<D> {
         Ok(Ok((segment, head)))
     }
 
+    // tidy: long function, because its steps are those of the story above, in that order.
     fn recover(
         &mut self,
         mut found: BTreeMap<u64, (Segment<D::File>, SegmentHead)>,

@@ -180,7 +180,7 @@ impl AvroReader {
                 self.mark = self.blocks.offset() - SYNC_BYTES as u64;
                 self.objects = None;
             }
-            match self.blocks.next(&mut self.buf).map_err(wrong)? {
+            match self.blocks.next_block(&mut self.buf).map_err(wrong)? {
                 Some(block) => {
                     let header = self.blocks.header().cloned();
                     let objects = header.map(|header| Objects::new(&header, block));

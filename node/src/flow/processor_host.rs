@@ -82,7 +82,6 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
         };
         let Err(error) = round else {
             backoff.reset();
-            told.clear();
             continue;
         };
         let wait = match error.kind() {
@@ -91,14 +90,48 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
             Kind::RejectEvents => backoff.fail().max(BACKOFF_CAP),
         };
         // The first failure of a row is news, and so is another reason; the others say how long it lasts.
-        let reason = error.to_string();
-        if reason != told {
+        let text = error.to_string();
+        if backoff.failures() == 1 || text != told {
+            told = text;
             tracing::warn!(processor = %common.name, %error, "Unable to deliver event; it stays queued");
-            told = reason;
         } else {
             tracing::debug!(processor = %common.name, %error, attempt = backoff.failures(), "still unable to deliver");
         }
         common.shutdown.sleep(wait).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::contract::{Log, common};
+    use crate::component::processor::{Processor, Round};
+
+    /// Fails for these reasons, one a round, and then asks to stop.
+    struct Failing(Vec<&'static str>);
+
+    impl Processor for Failing {
+        async fn process(&mut self, ctx: &ProcessorContext) -> Result<Round, RunError> {
+            if self.0.is_empty() {
+                ctx.common.shutdown.request();
+                return Ok(Round::Empty);
+            }
+            Err(RunError::retry(self.0.remove(0)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_failure_of_a_row_is_told_and_every_other_reason() {
+        let log = Log::capture();
+        let ctx = ProcessorContext {
+            common: common("g1"),
+            sinks: Vec::new(),
+        };
+        let reasons = vec!["refused", "refused", "not trusted", "not trusted", "refused"];
+        rounds(Box::new(Failing(reasons)), ctx).await.unwrap();
+        let text = log.text();
+        let told: Vec<&str> = text.lines().filter_map(|line| line.split("error=").nth(1)).collect();
+        assert_eq!(told, ["refused", "not trusted", "refused"]);
+    }
 }

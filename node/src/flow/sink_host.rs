@@ -306,3 +306,185 @@ impl Drop for Worker {
 fn is_fatal(error: &RunError) -> bool {
     matches!(error.kind(), Kind::Bug | Kind::Reconfigure)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::channel::Want;
+    use crate::component::context::{Shutdown, SystemClock};
+    use crate::component::contract::{memory_channel, put, soon};
+    use crate::component::fault::Faults;
+    use crate::component::sink::Sink;
+    use crate::flow::board::Board;
+    use crate::telemetry::{ComponentKind, Registry};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    use tokio_util::sync::CancellationToken;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What the sink does, and what became of it.
+    #[derive(Default)]
+    struct Does {
+        unready: AtomicBool,
+        fails_when_idle: AtomicBool,
+        idled: AtomicUsize,
+    }
+
+    struct Told(Arc<Does>);
+
+    impl Sink for Told {
+        fn want(&self) -> Want {
+            Want::events(1)
+        }
+
+        async fn ready(&mut self, _: &SinkContext) -> Result<(), RunError> {
+            match self.0.unready.load(SeqCst) {
+                true => Err(RunError::retry("not connected")),
+                false => Ok(()),
+            }
+        }
+
+        async fn process(&mut self, lease: Lease, _: &SinkContext) -> Result<(), RunError> {
+            lease.commit().await.map_err(RunError::from)
+        }
+
+        async fn idle(&mut self, _: &SinkContext) -> Result<(), RunError> {
+            self.0.idled.fetch_add(1, SeqCst);
+            match self.0.fails_when_idle.swap(false, SeqCst) {
+                true => Err(RunError::retry("cannot roll")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    struct Hosted {
+        does: Arc<Does>,
+        channel: ChannelHandle,
+        port: Arc<SinkPort>,
+        recipe: TaskRecipe,
+    }
+
+    impl Hosted {
+        fn new() -> Self {
+            let (does, channel, port) = (Arc::<Does>::default(), memory_channel(100), SinkPort::new("k1"));
+            let registry = Arc::new(Registry::default());
+            let env = Env {
+                runtime: tokio::runtime::Handle::current(),
+                registry: registry.clone(),
+                board: Arc::new(Board::default()),
+                clock: Arc::new(SystemClock::default()),
+                seed: 0,
+                faults: Faults::default(),
+                hurry: CancellationToken::new(),
+            };
+            let told = does.clone();
+            let recipe = SinkRecipe {
+                name: "k1".to_owned(),
+                build: Arc::new(move || Ok(Box::new(Told(told.clone())))),
+                channel: channel.clone(),
+                port: port.clone(),
+                counters: SinkCounters::default(),
+                entry: FlumeEntry::new(&registry, ComponentKind::Sink, "k1", "told"),
+                env,
+            };
+            Self {
+                does,
+                channel,
+                port,
+                recipe: recipe.task(),
+            }
+        }
+
+        fn start(&self) -> Shutdown {
+            let shutdown = Shutdown::new();
+            let task = (self.recipe.make)(shutdown.clone()).unwrap();
+            tokio::spawn(task.run);
+            shutdown
+        }
+
+        async fn put(&self) {
+            put(&self.channel, [b"event".as_slice()].into_iter().collect()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_withdrawn_turn_takes_nothing_more() {
+        let hosted = Hosted::new();
+        hosted.start();
+        let waiting = hosted.port.turn(Duration::from_secs(60), Duration::ZERO);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), waiting)
+                .await
+                .is_err()
+        );
+        hosted.put().await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hosted.channel.channel().queued(), 1);
+        let next = soon(hosted.port.turn(Duration::ZERO, Duration::ZERO)).await;
+        assert_eq!(next.unwrap(), Round::Delivered);
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_is_not_ready_takes_nothing() {
+        let hosted = Hosted::new();
+        hosted.does.unready.store(true, SeqCst);
+        hosted.put().await;
+        hosted.start();
+        let refused = soon(hosted.port.turn(SECOND, Duration::ZERO)).await;
+        assert_eq!(refused.unwrap_err().to_string(), "not connected");
+        assert_eq!(hosted.channel.channel().queued(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_without_turns_hears_that_it_is_idle_and_its_next_turn_tells_of_a_failure() {
+        let hosted = Hosted::new();
+        hosted.start();
+        tokio::time::sleep(SECOND * 7 / 2).await;
+        assert_eq!(hosted.does.idled.load(SeqCst), 3);
+        hosted.does.fails_when_idle.store(true, SeqCst);
+        tokio::time::sleep(SECOND).await;
+        let told = hosted.port.turn(Duration::ZERO, Duration::ZERO).await;
+        assert_eq!(told.unwrap_err().to_string(), "cannot roll");
+        let next = hosted.port.turn(Duration::ZERO, Duration::ZERO).await;
+        assert_eq!(next.unwrap(), Round::Empty);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn short_turns_without_events_are_idle_once_a_second() {
+        let hosted = Hosted::new();
+        hosted.start();
+        for _ in 0..30 {
+            let round = hosted.port.turn(SECOND / 10, Duration::ZERO).await;
+            assert_eq!(round.unwrap(), Round::Empty);
+        }
+        let idled = hosted.does.idled.load(SeqCst);
+        assert!((2..=3).contains(&idled), "{idled} times in 3 seconds");
+    }
+
+    #[tokio::test]
+    async fn a_turn_waits_for_the_successor_of_a_sink_that_ended_in_order() {
+        let hosted = Hosted::new();
+        let first = hosted.start();
+        let mut waiting = hosted.port.turn(Duration::from_secs(60), Duration::ZERO);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), &mut waiting)
+                .await
+                .is_err()
+        );
+        first.request();
+        assert_eq!(soon(waiting).await.unwrap(), Round::Empty, "no failure");
+        hosted.put().await;
+        let next = hosted.port.turn(SECOND, Duration::ZERO);
+        let (round, _) = tokio::join!(soon(next), async { hosted.start() });
+        assert_eq!(round.unwrap(), Round::Delivered);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_task_a_turn_fails_after_a_second() {
+        let hosted = Hosted::new();
+        let failed = hosted.port.turn(Duration::ZERO, Duration::ZERO).await;
+        assert_eq!(failed.unwrap_err().to_string(), "sink k1 is not running");
+    }
+}

@@ -33,6 +33,8 @@ pub struct Datagrams {
     socket: UdpSocket,
     bytes: Vec<u8>,
     held: Vec<(Range<usize>, SocketAddr)>,
+    /// Events dropped since the last put that was taken whole.
+    dropped: usize,
 }
 
 /// What a source makes of datagrams.
@@ -52,6 +54,7 @@ impl Datagrams {
             socket,
             bytes: vec![0; HELD_BYTES_MAX + DATAGRAM_BYTES_MAX],
             held: Vec::new(),
+            dropped: 0,
         }
     }
 
@@ -131,12 +134,22 @@ impl Datagrams {
             };
             tokio::select! {
                 biased;
-                _ = deliver::what_fits(ctx, batch.finish()) => {}
+                dropped = deliver::what_fits(ctx, batch.finish()) => tell(ctx, &mut self.dropped, dropped),
                 () = last_call => break,
             }
         }
         self.held.clear();
     }
+}
+
+/// Says when a series of drops begins and when it has ended, however many there are.
+fn tell(ctx: &SourceContext, series: &mut usize, dropped: usize) {
+    if dropped > 0 && *series == 0 {
+        tracing::warn!(source = %ctx.name, events = dropped, "the channel is full: events are dropped");
+    } else if dropped == 0 && *series > 0 {
+        tracing::warn!(source = %ctx.name, events = *series, "the channel has room again; so many events were dropped");
+    }
+    *series = if dropped == 0 { 0 } else { *series + dropped };
 }
 
 #[cfg(test)]

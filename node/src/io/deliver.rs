@@ -12,11 +12,11 @@ use cluster::backoff::Backoff;
 use proto::event::Batch;
 use std::collections::VecDeque;
 use std::time::Duration;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
-/// Waits before a refused batch is put again.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Waits before a refused batch is put again; short ones, as the channel has waited for its keep-alive already.
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_secs(1);
 /// The longest of these waits while the source stops.
 const RETRY_STOPPING: Duration = Duration::from_millis(100);
 
@@ -34,7 +34,10 @@ pub async fn until_taken(ctx: &SourceContext, batch: Batch) {
             Err(why) if is_final(&why) => waiting.make_smaller(&why),
             Err(why) => {
                 let wait = backoff.fail();
-                warn!(source = %ctx.name, error = %why, attempt = backoff.failures(), "put refused; the same events are put again");
+                // Many connections may wait at once, and for long.
+                if backoff.failures().is_power_of_two() {
+                    warn!(source = %ctx.name, error = %why, attempt = backoff.failures(), "put refused; the same events are put again");
+                }
                 if ctx.shutdown.is_requested() {
                     tokio::time::sleep(wait.min(RETRY_STOPPING)).await;
                 } else {
@@ -46,7 +49,7 @@ pub async fn until_taken(ctx: &SourceContext, batch: Batch) {
 }
 
 /// Puts a batch; what is refused is tried in smaller and smaller pieces, until a single event is refused, and dropped
-/// from there on. Returns how many events were dropped.
+/// from there on. Returns how many events were dropped, which is for the caller to tell.
 pub async fn what_fits(ctx: &SourceContext, batch: Batch) -> usize {
     let mut waiting = Waiting::new(ctx, batch);
     while let Some(batch) = waiting.batches.front() {
@@ -57,7 +60,7 @@ pub async fn what_fits(ctx: &SourceContext, batch: Batch) -> usize {
             Err(why) => {
                 let dropped = waiting.events();
                 waiting.batches.clear();
-                warn!(source = %ctx.name, error = %why, events = dropped, "put refused; events are dropped");
+                debug!(source = %ctx.name, error = %why, events = dropped, "put refused; events are dropped");
                 return dropped;
             }
         }

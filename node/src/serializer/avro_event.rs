@@ -131,7 +131,7 @@ mod tests {
     fn read(file: &[u8]) -> (Codec, Vec<Vec<String>>) {
         let (mut reader, mut buf) = (ContainerReader::new(BLOCK_BYTES), BytesMut::from(file));
         let mut blocks = Vec::new();
-        while let Some(block) = reader.next(&mut buf).unwrap() {
+        while let Some(block) = reader.next_block(&mut buf).unwrap() {
             let mut objects = Objects::new(reader.header().unwrap(), block).unwrap();
             let mut texts = Vec::new();
             while let Some(range) = objects.next_object().unwrap() {

@@ -125,7 +125,7 @@ impl Reader for Messages {
     fn append(&mut self, bytes: &[u8], peer: SocketAddr, batch: &mut BatchBuilder) {
         let Some(message) = datagram(bytes) else {
             self.ctx.counters.read_failures.add(1);
-            tracing::warn!(source = %self.ctx.name, %peer, "a datagram without a message");
+            tracing::debug!(source = %self.ctx.name, %peer, "a datagram without a message");
             return;
         };
         let name = self

@@ -11,7 +11,6 @@ pub(super) fn refuse<'a>(
     type_name: &str,
     at: Option<&Place>,
     mut keys: Keys,
-    peers: &[String],
     names: impl Iterator<Item = &'a str>,
 ) -> Vec<Finding> {
     let names: Vec<&str> = names.collect();
@@ -41,7 +40,7 @@ pub(super) fn refuse<'a>(
         None => keys.note(Severity::Error, "type", code, message),
     }
     match known {
-        Some(known) => catalog::examine::examine(keys, kind, known, peers),
+        Some(known) => catalog::examine::examine(keys, kind, known),
         // Which keys it knows is not known: no word about those.
         None => keys
             .finish()

@@ -15,7 +15,7 @@ fn read(file: &[u8], piece: usize) -> Result<(Option<Header>, Vec<Vec<u8>>), Con
     for piece in file.chunks(piece) {
         buf.extend_from_slice(piece);
         assert!(reader.wanted(&buf) <= buf.len().max(BLOCK_BYTES + 64) + 1);
-        while let Some(block) = reader.next(&mut buf)? {
+        while let Some(block) = reader.next_block(&mut buf)? {
             assert!(block.data.len() <= BLOCK_BYTES && block.end <= file.len() as u64);
             let header = reader.header().expect("a block comes after the header");
             let mut objects = Objects::new(header, block)?;

@@ -221,6 +221,7 @@ impl<'a> Record<'a> {
         }
     }
 
+    // tidy: long function, because it is a table: an arm for each kind of record.
     fn write_body(&self, out: &mut Vec<u8>) {
         let numbers = |out: &mut Vec<u8>, all: &[u64]| all.iter().for_each(|n| put_varint(out, *n));
         match self {
@@ -307,6 +308,7 @@ impl<'a> Record<'a> {
         }
     }
 
+    // tidy: long function, because it is a table: an arm for each kind of record.
     fn read_body(tag: u8, body: &mut Cursor<'a>) -> Result<Option<Self>, DecodeError> {
         Ok(Some(match tag {
             1 => Self::Put {

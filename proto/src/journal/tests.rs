@@ -115,6 +115,7 @@ fn ranges() -> impl Strategy<Value = Ranges> {
     })
 }
 
+// tidy: long function, because it is a table: an arm for each kind of record.
 fn record() -> impl Strategy<Value = Record<'static>> {
     const BYTES: [&[u8]; 3] = [b"", b"x", b"some bytes"];
     let bytes = prop::sample::select(BYTES.to_vec());

@@ -1,7 +1,7 @@
 //! Flume's JSON events, as its http source takes them: `[{"headers": {"a": "b"}, "body": "text"}, ...]`.
 //!
 //! As lenient as Gson's lenient reader, which Flume uses: names and strings may be unquoted or in single quotes;
-//! comments (`//`, `#`, `/* */`); `;` for `,`; `=` or `=>` for `:`; numbers, `true` and `false` are their own text;
+//! comments (`//`, `#`, `/* */`) before the end of the list; `;` for `,`; `=` or `=>` for `:`; numbers, `true` and `false` are their own text;
 //! headers may also be a list of pairs; a byte order mark and the prefix `)]}'` are skipped. Members other than `headers`
 //! and `body` are read and ignored; of two equal members the last counts; what is `null` is not there.
 //!
@@ -13,7 +13,7 @@
 //!
 //! Refused, with the byte where it went wrong and what would have been accepted there: everything else, among it what
 //! Flume answers with an internal error (no text at all, `null`, `[null]`, text after the array) and, as in Flume, a
-//! header that is there twice. Limits: those of [`EventLimits`], and values that are ignored nest at most
+//! header that is there twice (in headers that a later member does not replace). Limits: those of [`EventLimits`], and values that are ignored nest at most
 //! [`NESTING_MAX`] deep. Unlike Gson, half a surrogate pair becomes U+FFFD.
 //!
 //! Source: `flume/sources.md` 5.16, `flume/wire.md` 6.1, Gson 2.9.1 `JsonReader`.

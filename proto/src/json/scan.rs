@@ -99,11 +99,18 @@ impl<'a> Scanner<'a> {
         Ok(byte != close)
     }
 
-    /// Nothing but blanks follows.
+    /// Nothing but blanks follows; here Gson is strict, so comments are something.
     pub fn end(&mut self, expected: &'static str) -> Result<(), DecodeError> {
-        match self.blanks()? {
+        let rest = &self.buf[self.at..];
+        match rest
+            .iter()
+            .position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t'))
+        {
             None => Ok(()),
-            Some(_) => Err(self.error(expected)),
+            Some(at) => {
+                self.at += at;
+                Err(self.error(expected))
+            }
         }
     }
 

@@ -119,7 +119,7 @@ fn quotes_may_be_single_or_left_out() {
 #[test]
 fn comments_and_other_separators_are_passed_over() {
     check(
-        "# one\n[ // two\r {/* three ** / */body = x; headers => {a=b;c=>d}}/**/; {body/**/:y}] // end",
+        "# one\n[ // two\r {/* three ** / */body = x; headers => {a=b;c=>d}}/**/; {body/**/:y}/**/]\r\n ",
         &["a=b c=d | x", "| y"],
     );
     check("\u{feff}[{body:x}]", &["| x"]);
@@ -192,6 +192,10 @@ fn what_is_no_list_of_events_is_refused_with_its_place() {
         ("[{} {}]", "byte 4: expected a comma or ]"),
         ("[{}] x", "byte 5: expected the end of the text after the array"),
         ("[{}][]", "byte 4: expected the end of the text after the array"),
+        (
+            "[{}] // x",
+            "byte 5: expected the end of the text after the array",
+        ),
         ("[", "byte 1: expected an event or ]"),
         ("[{", "byte 2: expected a name or }"),
         ("[{body", "byte 6: expected a colon"),

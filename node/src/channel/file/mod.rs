@@ -24,23 +24,24 @@
 //! Source: `flume/channels-and-sinks.md` 3.2; the design's sections 1 and 3.
 
 mod config;
+mod core;
 mod folder;
 mod store;
 
 pub use config::Config;
 
+use self::core::{Core, Inner, Phase};
 use crate::component::BoxFuture;
 use crate::component::channel::{Channel, ChannelError, ChannelLimits, Claim, Position, Ticket, Want};
 use crate::component::error::BuildError;
 use crate::component::keys::Keys;
-use crate::component::queue::{Origin, Piece, State, Waiter};
+use crate::component::queue::{Origin, Piece, Waiter};
 use crate::component::registry::{BuildContext, Type};
 use bytes::Bytes;
-use cluster::journal::{Books, RangeSet};
+use cluster::journal::RangeSet;
 use config::Settings;
 use proto::event::Batch;
 use proto::journal::Range;
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -88,269 +89,11 @@ impl Config {
     }
 }
 
-/// How far the logs are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
-    /// No thread yet, or it is reading.
-    Closed,
-    /// Serving.
-    Open,
-    /// Ended, with the reason.
-    Failed(String),
-}
-
 /// The channel.
 pub struct FileChannel {
     core: Arc<Core>,
     settings: Settings,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// What the thread and the channel's users share.
-pub struct Core {
-    state: Mutex<Inner>,
-    /// For the thread: there is something to do.
-    work: Condvar,
-    /// For takers: events came in, came back or were loaded.
-    filled: Notify,
-    phase: watch::Sender<Phase>,
-}
-
-/// Everything behind the lock.
-struct Inner {
-    /// The window, and the books of all room.
-    queue: State,
-    /// Events that are only in the logs.
-    on_disk: u64,
-    /// Events on their way into the logs.
-    committing: usize,
-    requests: Vec<VecDeque<Request>>,
-    /// Puts so far, for dealing them out to the shards.
-    puts: u64,
-    /// Larger for every position; over restarts too.
-    next_stamp: u64,
-    stop: bool,
-    /// Events that were lost to damage in this process's life.
-    damaged: u64,
-    /// A sync has failed in this process's life.
-    distrust: bool,
-}
-
-impl Inner {
-    fn new(limits: ChannelLimits, shards: usize) -> Self {
-        // Room is counted in events: bodies are on the disk.
-        Self {
-            queue: State::new(limits, usize::MAX / 200),
-            on_disk: 0,
-            committing: 0,
-            requests: (0..shards).map(|_| VecDeque::new()).collect(),
-            puts: 0,
-            next_stamp: 0,
-            stop: false,
-            damaged: 0,
-            distrust: false,
-        }
-    }
-
-    fn stamped(&mut self, position: Option<Position>) -> Option<(u64, Position)> {
-        self.next_stamp += 1;
-        position.map(|position| (self.next_stamp, position))
-    }
-
-    /// Forgets all that only the thread could complete; what is in the logs is found when they are opened anew.
-    fn abandon(&mut self) -> Vec<oneshot::Sender<Result<(), ChannelError>>> {
-        let limits = self.queue.limits;
-        let (generation, ticket) = (self.queue.generation, self.queue.next_ticket);
-        let open = self.queue.open;
-        let shards = self.requests.len();
-        let mut old = std::mem::replace(
-            self,
-            Self {
-                distrust: true,
-                damaged: self.damaged,
-                next_stamp: self.next_stamp,
-                ..Self::new(limits, shards)
-            },
-        );
-        // Tickets of before are no use any more.
-        (self.queue.generation, self.queue.next_ticket, self.queue.open) = (generation, ticket, open);
-        old.requests
-            .drain(..)
-            .flatten()
-            .map(|request| match request {
-                Request::Put(put) => put.done,
-                Request::Take(take) => take.done,
-            })
-            .collect()
-    }
-}
-
-/// What the thread finds to do.
-pub struct Work {
-    requests: Vec<VecDeque<Request>>,
-    refill: bool,
-    stop: bool,
-}
-
-impl Core {
-    /// Nothing under the lock panics but an allocation that fails; the books are checked by `check`.
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For the thread: waits for something to do, at most for `idle`.
-    fn wait(&self, idle: Option<Duration>) -> Work {
-        let mut inner = self.inner();
-        loop {
-            let refill = inner.on_disk > 0 && store::window_is_low(inner.queue.pinned);
-            let some = inner.requests.iter().any(|r| !r.is_empty());
-            if some || refill || inner.stop {
-                let requests = inner.requests.iter_mut().map(store::group).collect();
-                return Work {
-                    requests,
-                    refill,
-                    stop: inner.stop,
-                };
-            }
-            inner = match idle {
-                None => self.work.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                Some(idle) => {
-                    let (guard, timeout) = self
-                        .work
-                        .wait_timeout(inner, idle)
-                        .unwrap_or_else(PoisonError::into_inner);
-                    if timeout.timed_out() {
-                        let requests = guard.requests.iter().map(|_| VecDeque::new()).collect();
-                        return Work {
-                            requests,
-                            refill: false,
-                            stop: false,
-                        };
-                    }
-                    guard
-                }
-            };
-        }
-    }
-
-    /// The logs are open: what they hold counts from now on.
-    fn opened<'b>(&self, books: impl Iterator<Item = &'b Books>) {
-        let mut inner = self.inner();
-        let mut newest: std::collections::HashMap<String, u64> = Default::default();
-        for books in books {
-            inner.on_disk += books.live();
-            inner.queue.next_event = inner.queue.next_event.max(books.next_order());
-            for (is_source, owner, stamp, bytes) in books.positions() {
-                inner.next_stamp = inner.next_stamp.max(stamp);
-                let key = format!("{is_source} {owner}");
-                if newest.get(&key).is_none_or(|s| *s < stamp) {
-                    newest.insert(key, stamp);
-                    inner
-                        .queue
-                        .positions
-                        .insert(owner.into(), Bytes::copy_from_slice(bytes));
-                }
-            }
-        }
-        inner.queue.used.events = inner.on_disk as usize;
-        // A smaller capacity than what is there: nothing is lost, nothing more is let in.
-        inner.queue.held_at_shrinking = inner.queue.used.events;
-        drop(inner);
-        self.phase.send_replace(Phase::Open);
-        self.filled.notify_one();
-    }
-
-    /// Whether the window has room.
-    fn has_window(&self) -> bool {
-        self.inner().queue.pinned < WINDOW_BYTES
-    }
-
-    fn put_done(&self, put: PutRequest, origin: Origin, stays: bool) {
-        let mut inner = self.inner();
-        inner.committing -= put.claim.events;
-        if put.claim.events > 0 {
-            if stays {
-                let piece = Piece {
-                    first: put.order,
-                    batch: put.batch,
-                    claim: put.claim,
-                    origin,
-                };
-                inner.queue.insert(piece);
-            } else {
-                inner.on_disk += put.claim.events as u64;
-                inner.queue.used.bytes -= put.claim.bytes;
-            }
-        }
-        if let Some((_, Position { owner, bytes })) = put.position {
-            inner.queue.positions.insert(owner, bytes);
-        }
-        drop(inner);
-        let _ = put.done.send(Ok(()));
-        self.filled.notify_one();
-    }
-
-    fn put_failed(&self, put: PutRequest, why: ChannelError) {
-        let mut inner = self.inner();
-        inner.committing -= put.claim.events;
-        inner.queue.free(put.claim);
-        inner.queue.grant();
-        drop(inner);
-        let _ = put.done.send(Err(why));
-    }
-
-    fn take_done(&self, take: TakeRequest, result: Result<(), ChannelError>) {
-        let mut inner = self.inner();
-        if result.is_ok() {
-            inner.queue.free(take.claim);
-            inner.queue.grant();
-            if let Some((_, Position { owner, bytes })) = take.position {
-                inner.queue.positions.insert(owner, bytes);
-            }
-        }
-        drop(inner);
-        let _ = take.done.send(result);
-    }
-
-    fn loaded(&self, piece: Piece) {
-        let mut inner = self.inner();
-        inner.on_disk -= piece.claim.events as u64;
-        // Counted as an event each while it was on the disk, and in bytes only now.
-        inner.queue.used.bytes += piece.claim.bytes;
-        inner.queue.insert(piece);
-        drop(inner);
-        self.filled.notify_one();
-    }
-
-    fn damaged(&self, events: u64) {
-        self.inner().damaged += events;
-    }
-
-    fn lost(&self, events: u64) {
-        let mut inner = self.inner();
-        inner.damaged += events;
-        inner.on_disk -= events;
-        inner.queue.used.events -= events as usize;
-        inner.queue.grant();
-    }
-
-    /// The thread has ended: everybody who waits hears of it.
-    fn ended(&self, why: Result<(), String>) {
-        let failed = why.err();
-        let error = match &failed {
-            Some(why) => ChannelError::Storage(why.clone()),
-            None => ChannelError::Unavailable,
-        };
-        let mut inner = self.inner();
-        let waiting = inner.abandon();
-        drop(inner);
-        // Before they hear of it: whoever does may ask at once how things are.
-        self.phase
-            .send_replace(failed.map_or(Phase::Closed, Phase::Failed));
-        for done in waiting {
-            let _ = done.send(Err(error.clone()));
-        }
-    }
 }
 
 impl FileChannel {

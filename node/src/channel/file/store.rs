@@ -9,8 +9,10 @@
 //! New events go straight into the queue's window as long as that has room and nothing older waits on the disk. Otherwise
 //! they are only in the log, and are read back when those before them are taken: memory does not grow with the backlog.
 
+use super::WINDOW_BYTES;
+use super::config::Settings;
+use super::core::Core;
 use super::folder::{Folder, RealDisk};
-use super::{Core, Settings, WINDOW_BYTES};
 use crate::component::channel::{ChannelError, Claim, Position};
 use crate::component::queue::{Origin, Piece};
 use bytes::Bytes;

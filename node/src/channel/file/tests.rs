@@ -325,6 +325,9 @@ async fn a_write_that_fails_stops_everything_and_the_log_is_opened_anew() {
     }
     let failed = channel.commit_put(ticket, batch, None).await.unwrap_err();
     assert!(matches!(failed, ChannelError::Storage(_)), "{failed}");
+    let mut phase = channel.core.phase.subscribe();
+    let _ = phase.wait_for(|phase| matches!(phase, Phase::Failed(_))).await;
+    drop(phase);
     assert!(channel.check().is_err());
     channel.attach();
     wait_open(&channel);

@@ -15,7 +15,7 @@ pub(super) fn day_number(year: i64, month: i64, day: i64) -> Option<i64> {
     }
     let first = Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, 1).ok()?;
     let epoch = Date::constant(1970, 1, 1);
-    let days = i64::from(epoch.duration_until(first).as_hours() / 24);
+    let days = epoch.duration_until(first).as_hours() / 24;
     days.checked_add(day.checked_sub(1)?)
 }
 

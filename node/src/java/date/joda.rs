@@ -286,10 +286,10 @@ fn offset(rest: &str) -> Option<(i64, usize)> {
         at += 2;
     }
     let dot = usize::from(colons && matches!(bytes.get(at), Some(b'.' | b',')));
-    if dot == usize::from(colons) {
-        if let Some((fraction, len)) = fraction(rest.get(at + dot..)?, 3) {
-            return Some((sign * (ms + fraction), at + dot + len));
-        }
+    if dot == usize::from(colons)
+        && let Some((fraction, len)) = fraction(rest.get(at + dot..)?, 3)
+    {
+        return Some((sign * (ms + fraction), at + dot + len));
     }
     Some((sign * ms, at))
 }

@@ -1,9 +1,9 @@
 //! Java's date patterns, `SimpleDateFormat`'s and Joda's, for parsing.
 //!
 //! Two languages that look alike. `SimpleDateFormat` is lenient: numbers may be out of range and carry over, blanks
-//! before a field do not matter, and neither does what follows the date ([`simple`]). Joda's `DateTimeFormat` is
-//! strict: each value must be possible and the whole text must match ([`joda`]). Names are English. Nothing is
-//! compiled at parse time, and nothing is allocated.
+//! before a field do not matter, and neither does what follows the date (`simple.rs`). Joda's `DateTimeFormat` is
+//! strict: each value must be possible and the whole text must match (`joda.rs`). Names are English. Nothing is
+//! compiled at parse time.
 //!
 //! What a pattern leaves out is that of 1970-01-01T00:00:00.000 in the zone; a Joda pattern whose largest field is a
 //! month, week or day means the year 2000, as in Joda. A year of two digits is the one within 80 years before and 20

@@ -107,11 +107,13 @@ impl Parser {
             return Err(self.wrong_from(start, "\\u without four hexadecimal digits"));
         };
         let after = self.next;
-        if (0xd800..0xdc00).contains(&unit) && self.take() == Some('\\') && self.take() == Some('u') {
-            if let Some(low @ 0xdc00..0xe000) = self.hex_digits(4) {
-                let code = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-                return char::from_u32(code).ok_or_else(|| self.wrong_from(start, "half a surrogate pair"));
-            }
+        if (0xd800..0xdc00).contains(&unit)
+            && self.take() == Some('\\')
+            && self.take() == Some('u')
+            && let Some(low @ 0xdc00..0xe000) = self.hex_digits(4)
+        {
+            let code = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+            return char::from_u32(code).ok_or_else(|| self.wrong_from(start, "half a surrogate pair"));
         }
         self.next = after;
         char::from_u32(unit).ok_or_else(|| self.wrong_from(start, "unsupported: half a surrogate pair"))

@@ -1,7 +1,7 @@
 //! Java's regular expressions (`java.util.regex`), translated to the `regex` and `fancy-regex` crates.
 //!
-//! A pattern is read as Java 17 reads it ([`parse`]), and written again for the `regex` crate, which answers in time
-//! linear in the text ([`emit`]). Only look-around, back-references, possessive and atomic groups and `\G` need
+//! A pattern is read as Java 17 reads it (`parse.rs`), and written again for the `regex` crate, which answers in time
+//! linear in the text (`emit.rs`). Only look-around, back-references, possessive and atomic groups and `\G` need
 //! `fancy-regex`, which tries one way after the other as Java does, but gives up after [`STEPS_MAX`] steps back
 //! instead of taking minutes: [`GaveUp`], or no match. Java's `$`, which also holds before a line terminator that ends the
 //! text, is an end of text for nearly every event; the few texts that do end with a line terminator take a
@@ -41,12 +41,21 @@ const PROGRAM_MAX: usize = 10 << 20;
 #[error("{0}")]
 pub struct PatternError(pub String);
 
-/// A search that was given up: nobody knows whether the text matches.
+/// Work that was given up: nobody knows what would have come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the pattern was given up after {STEPS_MAX} steps back on a text of {text_bytes} bytes")]
-pub struct GaveUp {
-    /// How long the text is.
-    pub text_bytes: usize,
+pub enum GaveUp {
+    /// Too many steps back in one search.
+    #[error("the pattern was given up after {STEPS_MAX} steps back on a text of {text_bytes} bytes")]
+    Steps {
+        /// How long the text is.
+        text_bytes: usize,
+    },
+    /// The replaced text is longer than allowed.
+    #[error("the replaced text has more than {allowed} bytes")]
+    Length {
+        /// How many bytes it may have.
+        allowed: usize,
+    },
 }
 
 /// A compiled Java pattern.
@@ -147,27 +156,33 @@ impl Regex {
     pub fn replace_all<'t>(&self, text: &'t str, replacement: &str) -> Cow<'t, str> {
         match Replacement::new(replacement, self) {
             Ok(replacement) => self
-                .replace_with(text, &replacement)
+                .replace_with(text, &replacement, usize::MAX)
                 .unwrap_or(Cow::Borrowed(text)),
             Err(_) => Cow::Borrowed(text),
         }
     }
 
-    /// `Matcher.replaceAll` with a replacement that was compiled for this pattern. Borrows if there is no match.
-    pub fn replace_with<'t>(&self, text: &'t str, replacement: &Replacement) -> Result<Cow<'t, str>, GaveUp> {
+    /// `Matcher.replaceAll` with a replacement that was compiled for this pattern, at most `allowed` bytes long. Borrows
+    /// if there is no match.
+    pub fn replace_with<'t>(
+        &self,
+        text: &'t str,
+        replacement: &Replacement,
+        allowed: usize,
+    ) -> Result<Cow<'t, str>, GaveUp> {
         let mut groups = Groups::new();
         if !self.find.captures(text, 0, &mut groups)? {
             return Ok(Cow::Borrowed(text));
         }
         let mut out = String::with_capacity(text.len() + 16);
         let mut copied = 0;
-        loop {
-            let Some(found) = groups.first().cloned().flatten() else {
-                break;
-            };
+        while let Some(found) = groups.first().cloned().flatten() {
             out.push_str(&text[copied..found.start]);
             replacement.write(text, &groups, &mut out);
             copied = found.end;
+            if out.len() > allowed {
+                return Err(GaveUp::Length { allowed });
+            }
             // After an empty match Java goes on one character later.
             let next = if found.is_empty() {
                 match text[found.end..].chars().next() {
@@ -182,7 +197,36 @@ impl Regex {
             }
         }
         out.push_str(&text[copied..]);
+        if out.len() > allowed {
+            return Err(GaveUp::Length { allowed });
+        }
         Ok(Cow::Owned(out))
+    }
+
+    /// `String.split`: what stands between matches. No empty part before a match of nothing at the beginning, none at
+    /// the end; the text itself if there is no match.
+    pub fn split<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        let mut parts = Vec::new();
+        let (mut groups, mut from, mut start) = (Groups::new(), 0, 0);
+        while from <= text.len() && self.find.captures(text, from, &mut groups).unwrap_or(false) {
+            let Some(found) = groups.first().cloned().flatten() else {
+                break;
+            };
+            if found.end > 0 {
+                parts.push(&text[start..found.start]);
+                start = found.end;
+            }
+            let step = text[found.end..].chars().next().map_or(1, char::len_utf8);
+            from = found.end + if found.is_empty() { step } else { 0 };
+        }
+        if parts.is_empty() {
+            return vec![text];
+        }
+        parts.push(&text[start..]);
+        while parts.last().is_some_and(|part| part.is_empty()) {
+            parts.pop();
+        }
+        parts
     }
 }
 
@@ -276,7 +320,7 @@ impl Engine {
 }
 
 fn gave_up(text: &str) -> GaveUp {
-    GaveUp {
+    GaveUp::Steps {
         text_bytes: text.len(),
     }
 }

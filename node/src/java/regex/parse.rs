@@ -175,7 +175,7 @@ fn unquoted(pattern: &str) -> Vec<Token> {
             _ => tokens.push(Token {
                 c,
                 // Letters of a quote mean themselves anyway; as plain ones they can be the name of a group.
-                quoted: quoted && !(c.is_ascii_alphanumeric() || !c.is_ascii()),
+                quoted: quoted && c.is_ascii() && !c.is_ascii_alphanumeric(),
                 at,
             }),
         }

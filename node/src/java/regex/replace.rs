@@ -53,7 +53,7 @@ impl Replacement {
                     Some(digit @ '0'..='9') => {
                         let mut number = digit as usize - '0' as usize;
                         if number > regex.groups {
-                            return wrong(format!("${number}: the pattern has {} groups", regex.groups));
+                            return wrong(format!("${number}: the pattern has no group of this number"));
                         }
                         while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
                             let more = number * 10 + digit as usize;

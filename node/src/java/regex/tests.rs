@@ -56,7 +56,7 @@ fn only_what_needs_it_is_tried_way_by_way() {
 fn a_search_without_end_is_given_up() {
     let evil = regex("^(?:(?:a|a)*)*(?!b)c$");
     let text = "a".repeat(40);
-    let gave_up = GaveUp { text_bytes: 40 };
+    let gave_up = GaveUp::Steps { text_bytes: 40 };
     assert_eq!(evil.try_found_in(&text), Err(gave_up));
     assert_eq!(evil.try_matches(&text), Err(gave_up));
     assert_eq!(evil.try_captures(&text), Err(gave_up));
@@ -89,7 +89,10 @@ fn patterns_that_are_too_large_or_too_deep_are_refused() {
 fn a_replacement_is_checked_before_there_is_a_match() {
     let pattern = regex("(?<n>a)(b)?");
     let replaced = |replacement: &str| match Replacement::new(replacement, &pattern) {
-        Ok(replacement) => pattern.replace_with("xab", &replacement).unwrap().into_owned(),
+        Ok(replacement) => pattern
+            .replace_with("xab", &replacement, 100)
+            .unwrap()
+            .into_owned(),
         Err(error) => error.to_string(),
     };
     for (replacement, result) in [
@@ -105,7 +108,7 @@ fn a_replacement_is_checked_before_there_is_a_match() {
             "$x",
             "a $ that is no reference to a group; a letter $ is written \\$ in \"$x\"",
         ),
-        ("$3", "$3: the pattern has 2 groups in \"$3\""),
+        ("$3", "$3: the pattern has no group of this number in \"$3\""),
         ("${m}", "${m}: the pattern has no group of this name in \"${m}\""),
         ("${n", "${ without closing } in \"${n\""),
         ("a\\", "a backslash with nothing behind it in \"a\\\""),
@@ -113,7 +116,7 @@ fn a_replacement_is_checked_before_there_is_a_match() {
         assert_eq!(replaced(replacement), result);
     }
     assert!(matches!(
-        pattern.replace_with("xyz", &Replacement::new("q", &pattern).unwrap()),
+        pattern.replace_with("xyz", &Replacement::new("q", &pattern).unwrap(), 100),
         Ok(Cow::Borrowed("xyz"))
     ));
 }
@@ -124,4 +127,32 @@ fn a_text_of_many_lines_is_searched_as_one() {
     assert!(regex("^a$").try_found_in(&text) == Ok(false));
     assert!(regex("(?m)^a$").found_in(&text));
     assert_eq!(regex("(?m)$").replace_all("a\nb", ";"), "a;\nb;");
+}
+
+#[test]
+fn a_replaced_text_does_not_grow_without_end() {
+    let pattern = regex("");
+    let replacement = Replacement::new("0123456789", &pattern).unwrap();
+    let replaced = |allowed| {
+        pattern
+            .replace_with("ab", &replacement, allowed)
+            .map(|text| text.len())
+    };
+    assert_eq!(replaced(32), Ok(32));
+    assert_eq!(replaced(31), Err(GaveUp::Length { allowed: 31 }));
+}
+
+#[test]
+fn texts_are_split_as_java_splits_them() {
+    for (pattern, text, parts) in [
+        ("\\s*,\\s*", "l1 , l2,l3", vec!["l1", "l2", "l3"]),
+        (",", ",a,,b,,", vec!["", "a", "", "b"]),
+        (",", "a", vec!["a"]),
+        (",", "", vec![""]),
+        (",", ",", vec![]),
+        ("", "a\u{1f600}b", vec!["a", "\u{1f600}", "b"]),
+        ("(?=b)", "abb", vec!["a", "b", "b"]),
+    ] {
+        assert_eq!(regex(pattern).split(text), parts, "{pattern} {text}");
+    }
 }

@@ -2,13 +2,13 @@
 //!
 //! Promise: exactly once, as far as the channel allows. A transaction is serialised into one buffer, written with one
 //! call, synced, and then committed together with the file and its length; at the start the file is cut back to what
-//! is committed ([`ledger`]). So what is in the files is what the channel has let go, whatever dies in between. A
+//! is committed (`ledger`). So what is in the files is what the channel has let go, whatever dies in between. A
 //! file never loses what it has: names that exist are passed over (Flume truncates them).
 //!
 //! Whether there is a sync is `sink.sync`: as the channel (the default), always, never. A channel in memory is gone
 //! with the machine, and a killed process leaves what it has written to the kernel: there is nothing to gain. For a
 //! durable one many leases are written, synced once and committed in order; a sync is due when no more is queued,
-//! after [`HELD_BYTES_MAX`], [`HELD_LEASES_MAX`] or [`HELD_TIME_MAX`].
+//! after `HELD_BYTES_MAX`, `HELD_LEASES_MAX` or `HELD_TIME_MAX`.
 //!
 //! ```text
 //!   durable  write write write  sync  commit commit commit      memory  write commit  write commit

@@ -130,7 +130,7 @@ fn events_of(file: &[u8]) -> Vec<String> {
     use proto::avro::container::{ContainerReader, Objects};
     let (mut reader, mut buf) = (ContainerReader::default(), bytes::BytesMut::from(file));
     let mut bodies = Vec::new();
-    while let Some(block) = reader.next(&mut buf).unwrap() {
+    while let Some(block) = reader.next_block(&mut buf).unwrap() {
         let mut objects = Objects::new(reader.header().unwrap(), block).unwrap();
         while let Some(range) = objects.next_object().unwrap() {
             let object = objects.block().data.slice(range);

@@ -1,7 +1,7 @@
 //! `http`: posts the body of each event to a URL, Flume's HttpSink.
 //!
 //! Promise: what becomes of an event is up to the status of the answer and to the rules that the settings make of it
-//! ([`rules`]): put back or taken for delivered, a pause or none. At least once: an answer that is lost makes the
+//! (`rules`): put back or taken for delivered, a pause or none. At least once: an answer that is lost makes the
 //! event come again. Headers of events are not sent. Behaviour: `flume/channels-and-sinks.md` 6.7, `flume/wire.md` 6.2.
 //!
 //! **Without settings every answer puts the event back, 200 too, as in Flume:** `rollback.2XX = false` is what one

@@ -1,7 +1,7 @@
 //! `http`: events in HTTP requests, Flume's HTTPSource. HTTP/1.1, and HTTP/2 for those who ask for it; TLS.
 //!
 //! Promise: a request is one transaction, and 200 is sent only after every required channel has committed its events.
-//! `POST`, `GET` and `HEAD` of any path are the same. What a request holds is up to its [`handler`](Handler):
+//! `POST`, `GET` and `HEAD` of any path are the same. What a request holds is up to its `handler`:
 //! JSON, or one event of raw bytes. Behaviour: `flume/sources.md` 4, 5.16 and 9, `flume/wire.md` 6.1.
 //!
 //! | answer | when | counted as |

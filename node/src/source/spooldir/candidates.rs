@@ -120,11 +120,11 @@ fn enters(config: &Config, name: &OsStr) -> bool {
 /// Whether a file of that name is read.
 fn accepts(config: &Config, name: &OsStr, path: &Path) -> bool {
     let name = name.to_string_lossy();
-    !name.ends_with(&config.suffix)
-        && !name.starts_with('.')
-        && config.include.matches(&name)
-        && !config.ignore.matches(&name)
-        && !(config.policy == Policy::Marker && config.marker(path).exists())
+    if name.ends_with(&config.suffix) || name.starts_with('.') {
+        return false;
+    }
+    let wanted = config.include.matches(&name) && !config.ignore.matches(&name);
+    wanted && (config.policy != Policy::Marker || !config.marker(path).exists())
 }
 
 /// A file, or a link to one.

@@ -43,7 +43,7 @@ use crate::component::channel::Want;
 use crate::component::context::Shutdown;
 use crate::component::deserializer::Deserializer;
 use crate::component::error::{BuildError, RunError};
-use crate::component::keys::Keys;
+use crate::component::keys::{Keys, Severity};
 use crate::component::registry::{BuildContext, Type};
 use crate::component::source::{DynSource, Source, SourceContext};
 use crate::java::charset::{Charset, Malformed};
@@ -284,10 +284,13 @@ fn deserializer(
             part.replace("maxLineLength", old);
         }
     }
-    let built = match ctx.types.deserializers.find(name) {
-        Some(found) => found.build(&mut part, ctx).map_err(|e| e.0),
-        None => Err("unknown (expected LINE, AVRO or BLOB)".to_owned()),
+    let Some(found) = ctx.types.deserializers.find(name) else {
+        // Which keys it has is not known: no word about those.
+        let message = format!("expected LINE, AVRO, BLOB or one of their classes, found \"{name}\"");
+        keys.note(Severity::Error, "deserializer", "unknown-type", message.clone());
+        return Err(BuildError(format!("deserializer: {message}")));
     };
+    let built = found.build(&mut part, ctx);
     keys.absorb(part);
     built.map_err(|why| {
         let message = format!("deserializer \"{name}\": {why}");

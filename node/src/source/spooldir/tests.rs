@@ -523,6 +523,43 @@ async fn a_source_that_is_killed_goes_on_by_its_position() {
 }
 
 #[tokio::test]
+async fn a_container_is_gone_on_with_inside_of_a_block_and_by_the_tracker_file_after_an_orderly_stop() {
+    use proto::avro::container::{Codec, ContainerWriter};
+    let mut writer = ContainerWriter::new("\"string\"", Codec::Snappy, *b"0123456789abcdef", 1);
+    let mut container = Vec::new();
+    writer.header(&[], &mut container);
+    for (n, letter) in (b'a'..=b'p').enumerate() {
+        writer.push(|block| block.extend_from_slice(&[2, letter]));
+        if n % 7 == 6 {
+            writer.end_block(&mut container);
+        }
+    }
+    writer.end_block(&mut container);
+    for forget in [false, true] {
+        let spool = Spool::new(&[]);
+        spool.write("a.avro", &container);
+        let recorder = Recorder::new();
+        let pairs = [("deserializer", "Avro"), ("batchSize", "3")];
+        while recorder.seen().events < 16 {
+            recorder.accept(Some(1));
+            let (events, refused) = (recorder.seen().events, recorder.seen().refused);
+            let running = Running::start(spool.source(&pairs), recorder.clone());
+            recorder
+                .until(|seen| seen.events > events && (seen.refused > refused || seen.events == 16))
+                .await;
+            running.stop().await.unwrap();
+            if forget {
+                recorder.forget_position();
+            }
+        }
+        recorder.accept(None);
+        spool.run(&pairs, &recorder, 0, &["a.avro.COMPLETED"]).await;
+        let expected: Vec<String> = ('a'..='p').map(|c| format!("\u{2}{c}")).collect();
+        assert_eq!(recorder.bodies(), expected, "{forget}");
+    }
+}
+
+#[tokio::test]
 async fn the_file_under_way_is_taken_up_first_whatever_came_in_between() {
     for forget in [false, true] {
         let spool = Spool::new(&[("b", "b1\nb2\n")]);
@@ -651,7 +688,7 @@ fn everything_that_is_wrong_is_named_at_once() {
         "pollDelay: expected 1 to",
         "bufferMaxLines: has no effect",
         "fileHeadr: unknown, ignored; did you mean \"fileHeader\"?",
-        "deserializer \"nosuch\": unknown (expected LINE, AVRO or BLOB)",
+        "error[unknown-type]: source r1 (spooldir): deserializer: expected LINE, AVRO, BLOB or one of their classes, found \"nosuch\"",
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }

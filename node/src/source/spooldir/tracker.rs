@@ -146,7 +146,7 @@ fn read(mut file: File, directory: &Path) -> io::Result<Option<Mark>> {
         let read = file.read(&mut chunk)?;
         buf.extend_from_slice(&chunk[..read]);
         let torn = loop {
-            match reader.next(&mut buf) {
+            match reader.next_block(&mut buf) {
                 Ok(Some(block)) => {
                     let Some(header) = reader.header() else { continue };
                     let last = Objects::new(header, block).and_then(last_long);

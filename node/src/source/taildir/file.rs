@@ -4,6 +4,7 @@ use super::folders::{born_ns, inode_of, modified_ns};
 use super::identity::{Inode, Seen};
 use super::positions::{Kept, Mark};
 use super::reader::{Before, LINE_BYTES_GUESS, Place};
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
@@ -157,6 +158,39 @@ impl Tailed {
             Some(file) => self.place.before.is_gone(file, self.place.offset),
             None => Ok(false),
         }
+    }
+}
+
+/// Files that were followed once, and how far they were read: whoever comes back under a matching name is not sent again.
+#[derive(Debug, Default)]
+pub(super) struct Former {
+    offsets: HashMap<(Inode, u64), u64>,
+    order: VecDeque<(Inode, u64)>,
+}
+
+impl Former {
+    /// Files that are remembered.
+    const MAX: usize = 10_000;
+
+    /// Remembers a file, if its file system tells births.
+    pub(super) fn put(&mut self, file: &Tailed) {
+        let Some(born_ns) = file.born_ns else { return };
+        let key = (file.inode, born_ns);
+        if self.offsets.insert(key, file.place.offset).is_none() {
+            self.order.push_back(key);
+        }
+        if self.order.len() > Self::MAX
+            && let Some(first) = self.order.pop_front()
+        {
+            self.offsets.remove(&first);
+        }
+    }
+
+    /// Where to read a file on; 0 for one that is not remembered or has become shorter.
+    pub(super) fn offset_of(&self, seen: &Seen) -> u64 {
+        let born_ns = seen.born_ns.unwrap_or(0);
+        let known = self.offsets.get(&(seen.inode, born_ns)).copied();
+        known.filter(|offset| *offset <= seen.size).unwrap_or(0)
     }
 }
 

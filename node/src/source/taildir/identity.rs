@@ -115,8 +115,10 @@ pub(super) enum Proof {
     Born(Option<u64>),
     /// It stands in the position file, which was written then, surely by us or perhaps by somebody else.
     Written {
-        /// Nanoseconds since 1970.
+        /// When it was written; files that are younger are not in it.
         at_ns: u64,
+        /// When folders were listed for it; renames since then it does not know.
+        listed_ns: u64,
         /// Whether it is known that it is ours.
         ours: bool,
     },
@@ -133,9 +135,18 @@ impl Stored {
 }
 
 /// The entries of a position file with the files laid over it that moved on since.
-pub(super) fn stored(entries: Vec<Entry>, at_ns: u64, deltas: Option<Vec<Delta>>) -> Vec<Stored> {
+pub(super) fn stored(
+    entries: Vec<Entry>,
+    at_ns: u64,
+    listed_ns: u64,
+    deltas: Option<Vec<Delta>>,
+) -> Vec<Stored> {
     let ours = deltas.is_some();
-    let proof = Proof::Written { at_ns, ours };
+    let proof = Proof::Written {
+        at_ns,
+        listed_ns,
+        ours,
+    };
     let mut all: Vec<Stored> = entries
         .into_iter()
         .map(|e| Stored {
@@ -179,11 +190,18 @@ pub(super) fn belongs(stored: &Stored, seen: &Seen) -> bool {
         (Proof::Born(Some(then)), Some(now)) => then == now,
         (Proof::Born(_), _) => same_path,
         (Proof::Written { .. }, None) => same_path,
-        (Proof::Written { at_ns, ours }, Some(born)) => {
+        (
+            Proof::Written {
+                at_ns,
+                listed_ns,
+                ours,
+            },
+            Some(born),
+        ) => {
             // Two file systems may have the same number, one folder is in one of them.
             let same_folder = || Path::new(&stored.path).parent() == seen.path.parent();
             // Clocks of file systems stand still for milliseconds: another name needs a surer sign.
-            let renamed = || born < at_ns && (ours || seen.changed_ns > at_ns) && same_folder();
+            let renamed = || born < at_ns && (ours || seen.changed_ns > listed_ns) && same_folder();
             (same_path && born <= at_ns) || renamed()
         }
     }
@@ -259,7 +277,11 @@ mod tests {
             number: 1,
             pos: 3,
             path: path.to_owned(),
-            proof: Proof::Written { at_ns, ours },
+            proof: Proof::Written {
+                at_ns,
+                listed_ns: at_ns,
+                ours,
+            },
         }
     }
 
@@ -310,7 +332,7 @@ mod tests {
             delta(9, 7, 1, "/d/new"),
             delta(1, 7, 31, "/d/a"),
         ];
-        let all = stored(entries, 300, Some(deltas));
+        let all = stored(entries, 300, 300, Some(deltas));
         let short: Vec<(u64, u64, &str)> = all.iter().map(|s| (s.number, s.pos, s.path.as_str())).collect();
         assert_eq!(
             short,
@@ -340,7 +362,7 @@ mod tests {
     #[test]
     fn two_file_systems_may_have_the_same_number() {
         let entries = vec![entry(1, 3, "/d/a"), entry(1, 4, "/e/a")];
-        let all = stored(entries, 300, Some(vec![delta(1, 7, 40, "/e/a")]));
+        let all = stored(entries, 300, 300, Some(vec![delta(1, 7, 40, "/e/a")]));
         assert_eq!((all[0].pos, all[1].pos), (3, 40));
     }
 

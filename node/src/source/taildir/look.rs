@@ -8,9 +8,9 @@ use super::tail::Tail;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How long after its last line a file is looked at every few milliseconds.
 const BUSY: Duration = Duration::from_secs(2);
@@ -49,6 +49,7 @@ impl Tail<'_> {
     /// Lists the folders and follows what is new, renamed or gone.
     pub(super) fn list(&mut self) {
         self.list_again = false;
+        self.listed = SystemTime::now();
         let numbers: HashSet<u64> = self.files.keys().map(|i| i.number).collect();
         let listing = self.folders.list(|number| numbers.contains(&number));
         self.apply(listing);
@@ -58,20 +59,37 @@ impl Tail<'_> {
     pub(super) fn hear(&mut self) {
         let folders = &self.folders;
         let news = self.watch.news(|path| folders.group_of(path).is_some());
+        self.heard = Instant::now();
         self.list_again |= news.names;
+        if news.overrun {
+            self.ctx.counters.read_failures.add(1);
+            warn!("too much happened at once: files that came and were renamed meanwhile may be missed");
+        }
         for Passed { was, is } in news.passed {
             let group = self.folders.group_of(&was);
-            let seen = group.and_then(|group| look_at(is.as_path().into(), group));
-            let Some(seen) = seen.filter(|seen| !self.files.contains_key(&seen.inode)) else {
-                continue;
-            };
-            info!(file = %was.display(), now = %is.display(), "came and was renamed between two looks");
-            self.follow_new(&seen);
-            if let Some(file) = self.files.get_mut(&seen.inode) {
-                (file.gone, file.name) = (true, was.to_string_lossy().into_owned());
-                self.order.push(seen.inode);
-                self.ready.push(seen.inode);
+            if let Some(seen) = group.and_then(|group| look_at(is.as_path().into(), group)) {
+                self.meet_passed(&seen, &was);
             }
+        }
+    }
+
+    /// A file that had a matching name until lately.
+    fn meet_passed(&mut self, seen: &Seen, was: &Path) {
+        let known = self.files.get(&seen.inode).map(|f| (&*f.path, f.born_ns));
+        if matches!(fate(known, seen), Fate::New | Fate::Reborn) {
+            debug!(file = %was.display(), now = %seen.path.display(), "came and was renamed between two looks");
+            self.forget(seen.inode);
+            self.follow_new(seen);
+            self.order.push(seen.inode);
+            if let Some(file) = self.files.get_mut(&seen.inode) {
+                file.name = was.to_string_lossy().into_owned();
+            }
+        }
+        if let Some(file) = self.files.get_mut(&seen.inode).filter(|f| !f.gone) {
+            (file.gone, file.active) = (true, Instant::now());
+            file.path = seen.path.clone();
+            // Before the one that has its name now.
+            self.ready.push(seen.inode);
         }
     }
 
@@ -104,7 +122,7 @@ impl Tail<'_> {
             };
             (file.gone, file.active) = (true, Instant::now());
             if let Some(path) = strays.get(&inode.number) {
-                info!(file = file.name, now = %path.display(), "renamed to what no pattern matches; read to its end");
+                debug!(file = file.name, now = %path.display(), "renamed to what no pattern matches; read to its end");
                 file.path = path.as_path().into();
             }
         }
@@ -132,7 +150,7 @@ impl Tail<'_> {
                 let Some(file) = self.files.get_mut(&seen.inode) else {
                     return;
                 };
-                info!(from = file.name, to = %seen.path.display(), "file renamed, read on where it was");
+                debug!(from = file.name, to = %seen.path.display(), "file renamed, read on where it was");
                 file.path = seen.path.clone();
                 file.name = seen.path.to_string_lossy().into_owned();
                 (file.group, file.modified_ns) = (seen.group, seen.modified_ns);
@@ -145,7 +163,8 @@ impl Tail<'_> {
     }
 
     fn follow_new(&mut self, seen: &Seen) {
-        let Some(mut kept) = self.follow(seen, 0).map(|f| std::mem::take(&mut f.kept)) else {
+        let offset = self.former.offset_of(seen);
+        let Some(mut kept) = self.follow(seen, offset).map(|f| std::mem::take(&mut f.kept)) else {
             return;
         };
         // So that it is known after a restart even if it was rotated away before its first line.
@@ -185,6 +204,7 @@ impl Tail<'_> {
     pub(super) fn forget(&mut self, inode: Inode) {
         if let Some(file) = self.files.remove(&inode) {
             self.open.remove(&file.used);
+            self.former.put(&file);
             self.positions.note_done(file.kept, &file.mark());
         }
     }

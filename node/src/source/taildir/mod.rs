@@ -24,9 +24,9 @@
 //! | the position file is no JSON from some place on | put aside as `.bad-<time>`, an error; what stands before counts |
 //! | it is JSON of another meaning | the source does not start before it is mended, as in Flume |
 //!
-//! The position file is Flume's, byte by byte ([`position_file`]), replaced as a whole ([`store`]). What a batch
-//! carries is in [`deltas`], which file is which in [`identity`], when to look in [`pace`], what
-//! inotify tells in [`watch`].
+//! The position file is Flume's, byte by byte (`position_file`), replaced as a whole (`store`). What a batch
+//! carries is in `deltas`, which file is which in `identity`, when to look in `pace`, what
+//! inotify tells in `watch`.
 //! Limits: `maxOpenFiles`, 100,000 files, 8 MiB of lines in a batch. Source: `flume/sources.md` 5.6, 2 and cases 38-48.
 
 mod deltas;

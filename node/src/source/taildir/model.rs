@@ -183,7 +183,7 @@ impl<'a> Model<'a> {
     fn rename(&mut self, number: usize, out: bool) {
         self.names += 1;
         let (up, few, names, world) = (self.tail.is_some(), self.few, self.names, self.world);
-        let fits = |f: &Written| f.name.is_some() && f.matches && (f.known || !out);
+        let fits = |f: &Written| f.name.is_some() && f.matches && (f.known || !out || up);
         let Some(file) = self.file(number, fits) else {
             return;
         };
@@ -251,6 +251,7 @@ impl<'a> Model<'a> {
         }
         self.settle().await;
         let Some(mut tail) = self.tail.take() else { return };
+        self.world.tick();
         tail.write_now().await.unwrap();
         for file in &mut self.files {
             // It is known under this name from now on.

@@ -2,13 +2,16 @@
 //!
 //! A writer at full speed makes, fills and rotates away a file between two looks: `app.log` is another file each time
 //! somebody looks, and nobody has ever seen those in between. The kernel tells of every name in order, so each can be
-//! followed from its matching name to the one that it has now. Nothing here touches a disk.
+//! followed from its matching name to the one that it has now, and on from there: whoever looks for it may be late by
+//! a rename, and is told again. Nothing here touches a disk.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Halves of renames that are waited for; more were renames to folders that nobody watches.
 const HALVES_MAX: usize = 1_024;
+/// Files elsewhere that are remembered; of more, nobody is told.
+const MOVED_MAX: usize = 65_536;
 
 /// Something that happened to a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +33,25 @@ pub(super) struct Passed {
     pub(super) is: PathBuf,
 }
 
-/// The names since the last call of [`passed`](Self::passed).
+/// Files that had a matching name and stand elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Renamed from somewhere and not to anywhere yet: what the name was.
     halves: HashMap<u32, PathBuf>,
-    /// By present path: the first matching name, or the first of all; and the order.
-    moved: HashMap<PathBuf, (PathBuf, u64)>,
+    /// By present path.
+    moved: HashMap<PathBuf, Moved>,
     count: u64,
+}
+
+#[derive(Debug)]
+struct Moved {
+    /// The first matching name.
+    was: PathBuf,
+    /// When it came here, as a count of renames.
+    count: u64,
+    /// It was told of since it came here. It stays until the next time all the same: whoever was told may come too late,
+    /// and the rename that was quicker tells where it is then.
+    told: bool,
 }
 
 impl Names {
@@ -45,32 +59,46 @@ impl Names {
     pub(super) fn note(&mut self, change: Change, matches: impl Fn(&Path) -> bool) {
         match change {
             Change::From { path, cookie } => {
-                let was = self.moved.remove(&path).map_or(path, |(was, _)| was);
+                let was = self.moved.remove(&path).map_or(path, |moved| moved.was);
                 if self.halves.len() >= HALVES_MAX {
                     self.halves.clear();
                 }
                 self.halves.insert(cookie, was);
             }
-            Change::To { path, cookie } => match self.halves.remove(&cookie) {
-                Some(was) => {
-                    let was = if matches(&was) { was } else { path.clone() };
-                    self.count += 1;
-                    self.moved.insert(path, (was, self.count));
+            Change::To { path, cookie } => {
+                // What was here is gone, and what comes from a folder that nobody watches never matched.
+                self.moved.remove(&path);
+                let was = self.halves.remove(&cookie);
+                if let Some(was) = was.filter(|was| matches(was) && !matches(&path)) {
+                    self.remember(path, was);
                 }
-                // From a folder that nobody watches.
-                None => drop(self.moved.remove(&path)),
-            },
+            }
             Change::Other { path } => drop(self.moved.remove(&path)),
         }
     }
 
-    /// The files that lost a matching name, in the order in which they came to their present one, and forgets them.
-    pub(super) fn passed(&mut self, matches: impl Fn(&Path) -> bool) -> Vec<Passed> {
+    fn remember(&mut self, path: PathBuf, was: PathBuf) {
+        if self.moved.len() >= MOVED_MAX {
+            return;
+        }
+        self.count += 1;
+        let (count, told) = (self.count, false);
+        self.moved.insert(path, Moved { was, count, told });
+    }
+
+    /// The files that came to where they are since they were told of, in that order. Whoever is told looks for them before
+    /// he takes note of more changes; those of which no change was noted until the next call were found where they are,
+    /// and are forgotten then.
+    pub(super) fn passed(&mut self) -> Vec<Passed> {
+        self.moved.retain(|_, moved| !moved.told);
         let mut passed: Vec<(u64, Passed)> = self
             .moved
-            .drain()
-            .filter(|(is, (was, _))| matches(was) && !matches(is))
-            .map(|(is, (was, count))| (count, Passed { was, is }))
+            .iter_mut()
+            .map(|(is, moved)| {
+                moved.told = true;
+                let (was, is) = (moved.was.clone(), is.clone());
+                (moved.count, Passed { was, is })
+            })
             .collect();
         passed.sort_by_key(|(count, _)| *count);
         passed.into_iter().map(|(_, passed)| passed).collect()
@@ -88,6 +116,11 @@ mod tests {
     /// `a>b` is a rename, `a>` one to elsewhere, `>b` one from elsewhere, `a` a file that was made or is gone.
     fn check(changes: &str, expected: &str) {
         let mut names = Names::default();
+        assert_eq!(told(&mut names, changes), expected, "{changes}");
+        assert_eq!(names.passed(), []);
+    }
+
+    fn told(names: &mut Names, changes: &str) -> String {
         for (cookie, change) in changes.split_whitespace().enumerate() {
             let cookie = cookie as u32;
             let path = |name: &str| PathBuf::from(name);
@@ -109,13 +142,11 @@ mod tests {
                 );
             }
         }
-        let passed = names.passed(matches);
+        let passed = names.passed().into_iter();
         let shown: Vec<String> = passed
-            .iter()
             .map(|p| format!("{}>{}", p.was.display(), p.is.display()))
             .collect();
-        assert_eq!(shown.join(" "), expected, "{changes}");
-        assert_eq!(names.passed(matches), []);
+        shown.join(" ")
     }
 
     #[test]
@@ -143,12 +174,31 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_bounded() {
+    fn whoever_was_told_too_late_is_told_again() {
+        let mut names = Names::default();
+        assert_eq!(told(&mut names, "a.log>a.1"), "a.log>a.1");
+        assert_eq!(told(&mut names, "a.1>a.2 a.log>a.1"), "a.log>a.2 a.log>a.1");
+        assert_eq!(told(&mut names, "a.2>a.3"), "a.log>a.3");
+        assert_eq!(told(&mut names, "a.1>a.2"), "", "it was found at a.1");
+        assert_eq!(told(&mut names, ""), "");
+        assert_eq!(told(&mut names, "a.3>a.4"), "", "and this one at a.3");
+    }
+
+    #[test]
+    fn halves_and_files_elsewhere_are_bounded() {
         let mut names = Names::default();
         for cookie in 0..3 * HALVES_MAX as u32 {
             let path = PathBuf::from("a.log");
             names.note(Change::From { path, cookie }, matches);
         }
         assert!(names.halves.len() <= HALVES_MAX);
+        for cookie in 0..MOVED_MAX as u32 + 10 {
+            let (path, to) = (PathBuf::from("a.log"), PathBuf::from(cookie.to_string()));
+            names.note(Change::From { path, cookie }, matches);
+            names.note(Change::To { path: to, cookie }, matches);
+        }
+        assert_eq!(names.passed().len(), MOVED_MAX);
+        assert_eq!(told(&mut names, ""), "");
+        assert_eq!(told(&mut names, "a.log>a.1"), "a.log>a.1");
     }
 }

@@ -8,6 +8,7 @@ use super::store::Store;
 use crate::component::error::RunError;
 use bytes::Bytes;
 use std::io;
+use std::time::SystemTime;
 use tokio::task::JoinHandle;
 use tracing::error;
 
@@ -135,15 +136,15 @@ impl Positions {
         self.writing.is_some()
     }
 
-    /// Begins to write the text, which has the marks of all files.
-    pub(super) fn write(&mut self, text: String) {
+    /// Begins to write the text, which has the marks of all files as they were listed then.
+    pub(super) fn write(&mut self, text: String, listed: SystemTime) {
         let Some(mut store) = self.store.take() else {
             return;
         };
         let coming = digest(text.as_bytes());
         self.deltas.expect(coming);
         let task = tokio::task::spawn_blocking(move || {
-            let written = store.write(&text);
+            let written = store.write(&text, listed);
             (store, written)
         });
         self.writing = Some(Writing {
@@ -240,7 +241,7 @@ mod tests {
         );
         positions.note(&mut b, &mark(2, 5, "/b"));
 
-        positions.write("first".to_owned());
+        positions.write("first".to_owned(), SystemTime::now());
         positions.note(&mut a, &mark(1, 12, "/a"));
         let before = positions.with(&mut a, &mark(1, 12, "/a"), 12);
         let before = decode(&before).unwrap();
@@ -266,7 +267,7 @@ mod tests {
         let mut positions = Positions::new(store);
         let (mut a, mut b) = (Kept::default(), Kept::default());
         positions.note(&mut a, &mark(1, 10, "/a"));
-        positions.write("with it".to_owned());
+        positions.write("with it".to_owned(), SystemTime::now());
         positions.written(true).await.unwrap();
         positions.rebuild(&mut a, &mark(1, 10, "/a"));
         positions.note(&mut a, &mark(1, 20, "/a"));
@@ -275,7 +276,7 @@ mod tests {
             files(&positions.with(&mut b, &mark(2, 0, "/b"), 1)),
             [(1, 20), (2, 1)]
         );
-        positions.write("without it".to_owned());
+        positions.write("without it".to_owned(), SystemTime::now());
         positions.written(true).await.unwrap();
         positions.rebuild(&mut b, &mark(2, 0, "/b"));
         assert_eq!(files(&positions.with(&mut b, &mark(2, 0, "/b"), 1)), [(2, 1)]);
@@ -290,14 +291,14 @@ mod tests {
         let mut a = Kept::default();
         positions.note(&mut a, &mark(1, 10, "/a"));
         std::fs::create_dir(dir.path().join(".p.json.new")).unwrap();
-        positions.write("first".to_owned());
+        positions.write("first".to_owned(), SystemTime::now());
         assert!(positions.written(true).await.is_err());
         assert!(positions.is_changed() && !positions.is_pressing());
         let bytes = positions.with(&mut a, &mark(1, 10, "/a"), 11);
         assert_eq!(files(&bytes), [(1, 11)]);
         assert!(decode(&bytes).unwrap().fits(None));
         std::fs::remove_dir(dir.path().join(".p.json.new")).unwrap();
-        positions.write("second".to_owned());
+        positions.write("second".to_owned(), SystemTime::now());
         assert!(positions.written(true).await.unwrap());
     }
 }

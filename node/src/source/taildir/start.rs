@@ -77,7 +77,7 @@ fn recall(
     let Some(before) = before else {
         info!("File not found: {file}, not updating position");
         let goes_on = deltas.is_some();
-        let stored = stored(Vec::new(), 0, deltas);
+        let stored = stored(Vec::new(), 0, 0, deltas);
         return Ok(Recalled { stored, goes_on });
     };
     let (entries, damage) = position_file::read(&before.text);
@@ -99,7 +99,7 @@ fn recall(
         }
     }
     let goes_on = deltas.is_some();
-    let stored = stored(entries, before.at_ns, deltas);
+    let stored = stored(entries, before.at_ns, before.listed_ns, deltas);
     Ok(Recalled { stored, goes_on })
 }
 

@@ -3,17 +3,21 @@
 //! A crash at any moment leaves the old file or the new one, never half of one (Flume truncates and writes in place).
 //! Whoever writes it holds a lock on it, so that two sources with one position file, which would take each other's
 //! positions away, are noticed; the lock goes with the process. A link is followed, the file that it leads to is
-//! replaced. Owner: whoever runs the node; the mode of the file before stays.
+//! replaced. Owner: whoever runs the node; the mode of the file before stays. Its time of modification is set to when the
+//! folders were listed for it, its time of birth is that of the writing: a start needs both ([`identity`](super::identity)).
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The longest text that is read, in bytes: a hundred thousand files with paths of two kilobytes and a half.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
+
+/// How much the clock of a file system may be behind ours.
+const CLOCKS: Duration = Duration::from_secs(1);
 
 /// What stood in the position file at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub(super) struct Before {
     pub(super) text: Vec<u8>,
     /// When it was written, in nanoseconds since 1970.
     pub(super) at_ns: u64,
+    /// When folders were listed for it, or a little earlier.
+    pub(super) listed_ns: u64,
 }
 
 /// The place of the position file, and the lock on what stands there.
@@ -52,10 +58,10 @@ impl Store {
             Err(error) => return Err(error),
         };
         lock(&file)?;
-        let modified = file.metadata()?.modified()?;
-        let at_ns = modified
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_nanos() as u64);
+        let meta = file.metadata()?;
+        let listed_ns = ns(meta.modified()?);
+        // Flume writes in place, so that only the time of modification moves; a file of ours is made anew.
+        let at_ns = listed_ns.max(meta.created().map_or(0, ns));
         let mut text = Vec::new();
         (&file).take(TEXT_BYTES_MAX + 1).read_to_end(&mut text)?;
         if text.len() as u64 > TEXT_BYTES_MAX {
@@ -63,7 +69,12 @@ impl Store {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
         }
         store.held = Some(file);
-        Ok((store, Some(Before { text, at_ns })))
+        let before = Before {
+            text,
+            at_ns,
+            listed_ns,
+        };
+        Ok((store, Some(before)))
     }
 
     /// Puts the file aside, so that nobody takes it for good and somebody can look at it. Returns its new path.
@@ -77,14 +88,14 @@ impl Store {
         Ok(aside)
     }
 
-    /// Replaces the file. When this returns, the new one is on disk.
+    /// Replaces the file by one that is made of what was listed then. When this returns, it is on disk.
     ///
     /// # Errors
     /// The file is somebody else's by now, or the file system refuses; the old file is still there.
-    pub(super) fn write(&mut self, text: &str) -> io::Result<()> {
+    pub(super) fn write(&mut self, text: &str, listed: SystemTime) -> io::Result<()> {
         self.claim()?;
         let temporary = beside(&self.path, ".", ".new");
-        let written = self.write_beside(&temporary, text);
+        let written = self.write_beside(&temporary, text, listed);
         if written.is_err() {
             // It may not even be there.
             let _ = fs::remove_file(&temporary);
@@ -92,13 +103,14 @@ impl Store {
         written
     }
 
-    fn write_beside(&mut self, temporary: &Path, text: &str) -> io::Result<()> {
+    fn write_beside(&mut self, temporary: &Path, text: &str, listed: SystemTime) -> io::Result<()> {
         let mut file = File::create(temporary)?;
         lock(&file)?;
         file.write_all(text.as_bytes())?;
         if let Some(held) = &self.held {
             file.set_permissions(held.metadata()?.permissions())?;
         }
+        file.set_modified(listed.checked_sub(CLOCKS).unwrap_or(UNIX_EPOCH))?;
         file.sync_all()?;
         fs::rename(temporary, &self.path)?;
         self.held = Some(file);
@@ -121,6 +133,10 @@ impl Store {
         }
         lock(&there)
     }
+}
+
+fn ns(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
 }
 
 fn lock(file: &File) -> io::Result<()> {
@@ -155,9 +171,9 @@ mod tests {
         let path = dir.path().join("new/folders/p.json");
         let (mut store, before) = Store::open(&path).unwrap();
         assert_eq!(before, None);
-        store.write("one").unwrap();
+        store.write("one", SystemTime::now()).unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
-        store.write("two").unwrap();
+        store.write("two", SystemTime::now()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         drop(store);
         let (_, before) = Store::open(&path).unwrap();
@@ -173,12 +189,12 @@ mod tests {
         let (mut one, _) = Store::open(&path).unwrap();
         // Both found nothing.
         let (mut two, _) = Store::open(&path).unwrap();
-        one.write("one").unwrap();
-        let error = two.write("two").unwrap_err();
+        one.write("one", SystemTime::now()).unwrap();
+        let error = two.write("two", SystemTime::now()).unwrap_err();
         assert!(error.to_string().contains("positionFile of its own"), "{error}");
         assert!(Store::open(&path).is_err());
         drop(one);
-        two.write("two").unwrap();
+        two.write("two", SystemTime::now()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
     }
 
@@ -187,10 +203,10 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.path().join("p.json");
         let (mut store, _) = Store::open(&path).unwrap();
-        store.write("one").unwrap();
+        store.write("one", SystemTime::now()).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "theirs").unwrap();
-        store.write("two").unwrap();
+        store.write("two", SystemTime::now()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
     }
 
@@ -201,7 +217,7 @@ mod tests {
         fs::write(&target, "x").unwrap();
         symlink(&target, &link).unwrap();
         let (mut store, _) = Store::open(&link).unwrap();
-        store.write("y").unwrap();
+        store.write("y", SystemTime::now()).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&target).unwrap(), "y");
     }
@@ -215,10 +231,10 @@ mod tests {
         let aside = store.put_aside(7).unwrap();
         assert_eq!(aside, dir.path().join("p.json.bad-7"));
         assert_eq!(fs::read_to_string(aside).unwrap(), "\u{0}garbage");
-        store.write("good").unwrap();
+        store.write("good", SystemTime::now()).unwrap();
         // A folder in the way of the temporary file.
         fs::create_dir(dir.path().join(".p.json.new")).unwrap();
-        assert!(store.write("more").is_err());
+        assert!(store.write("more", SystemTime::now()).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "good");
     }
 }

@@ -12,7 +12,7 @@
 //! A turn ends where the file ended when it began, so a writer who is as fast as we are keeps nobody else waiting.
 
 use super::Config;
-use super::file::{Tailed, entries};
+use super::file::{Former, Tailed, entries};
 use super::folders::Folders;
 use super::identity::Inode;
 use super::pace::Pace;
@@ -20,12 +20,12 @@ use super::positions::Positions;
 use super::reader::Reader;
 use super::turn::Turn;
 use super::watch::Watch;
-use crate::component::error::RunError;
+use crate::component::error::{Kind, RunError};
 use crate::component::source::SourceContext;
 use cluster::backoff::Backoff;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// Files that are followed; the rest has to wait until some are gone.
@@ -33,12 +33,15 @@ pub(super) const FILES_MAX: usize = 100_000;
 /// Waits before a refused batch is put again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// The longest that the kernel keeps what happened to names, while batches are put.
+const HEAR: Duration = Duration::from_millis(500);
 
 /// All files of a source.
 pub(super) struct Tail<'a> {
     pub(super) config: &'a Config,
     pub(super) ctx: &'a SourceContext,
     pub(super) files: HashMap<Inode, Tailed>,
+    pub(super) former: Former,
     /// In the order of their turns.
     pub(super) order: Vec<Inode>,
     /// Open handles, the least recently used first.
@@ -52,6 +55,10 @@ pub(super) struct Tail<'a> {
     pub(super) failing: HashSet<PathBuf>,
     /// Folders are to be listed at the next look, whatever they look like.
     pub(super) list_again: bool,
+    /// When the folders were listed.
+    pub(super) listed: SystemTime,
+    /// When names were heard of.
+    pub(super) heard: Instant,
     pub(super) full: bool,
     pub(super) reader: Reader,
     pub(super) positions: Positions,
@@ -79,6 +86,7 @@ impl<'a> Tail<'a> {
             config,
             ctx,
             files: HashMap::new(),
+            former: Former::default(),
             order: Vec::new(),
             open: BTreeMap::new(),
             uses: 0,
@@ -89,6 +97,8 @@ impl<'a> Tail<'a> {
             watch,
             failing: HashSet::new(),
             list_again: false,
+            listed: SystemTime::UNIX_EPOCH,
+            heard: now,
             full: false,
             reader: Reader::new(config.shape()),
             positions,
@@ -135,6 +145,9 @@ impl<'a> Tail<'a> {
     pub(super) async fn finish(&mut self) -> Result<(), RunError> {
         // What failed is in the log and is tried once more here.
         let _ = self.collect_written(true).await;
+        if self.folders.may_have_changed() {
+            self.list();
+        }
         if self.positions.is_changed() {
             self.write_now().await?;
         }
@@ -148,12 +161,18 @@ impl<'a> Tail<'a> {
         self.collect_written(true).await
     }
 
+    /// What is due between batches: positions to the position file, and names to be heard of.
     pub(super) async fn keep_positions(&mut self) -> Result<(), RunError> {
+        let now = Instant::now();
+        if now - self.heard >= HEAR {
+            self.hear();
+        }
         if self.positions.is_writing() {
             // In the log and in the counters; lines go on.
-            let _ = self.collect_written(false).await;
+            let written = self.collect_written(false).await;
+            written.or_else(|e| if e.kind() == Kind::Bug { Err(e) } else { Ok(()) })?;
         }
-        let due = self.wrote.elapsed() >= self.config.position_interval || self.positions.is_pressing();
+        let due = now - self.wrote >= self.config.position_interval || self.positions.is_pressing();
         if self.positions.is_changed() && due && !self.positions.is_writing() {
             // As they are called now, so that a restart knows them.
             if self.folders.may_have_changed() {
@@ -169,7 +188,7 @@ impl<'a> Tail<'a> {
         let files = self.order.iter().filter_map(|inode| self.files.get(inode));
         let (gone, there): (Vec<&Tailed>, Vec<&Tailed>) = files.partition(|f| f.gone);
         let text = entries(there.into_iter().chain(gone));
-        self.positions.write(text);
+        self.positions.write(text, self.listed);
     }
 
     async fn collect_written(&mut self, wait: bool) -> Result<(), RunError> {

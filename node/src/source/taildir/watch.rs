@@ -35,6 +35,8 @@ const NAMES: WatchFlags = WatchFlags::CREATE
 pub(super) struct News {
     /// Something happened to names: folders are to be listed.
     pub(super) names: bool,
+    /// More happened than the kernel keeps: some names are not known.
+    pub(super) overrun: bool,
     /// Files that lost a matching name.
     pub(super) passed: Vec<Passed>,
 }
@@ -102,6 +104,7 @@ impl Watch {
                 Err(Errno::INTR) => continue,
                 Err(_) => break,
             };
+            news.overrun |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
             news.names |= !event
                 .events()
                 .difference(ReadFlags::MODIFY | ReadFlags::ATTRIB)
@@ -110,7 +113,7 @@ impl Watch {
                 self.names.note(change, &matches);
             }
         }
-        news.passed = self.names.passed(matches);
+        news.passed = self.names.passed();
         news
     }
 

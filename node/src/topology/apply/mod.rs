@@ -484,7 +484,7 @@ impl<'s> Builder<'s> {
             }
         };
         let Some(found) = kinds.find(&type_name) else {
-            let found = unbuilt::refuse(kind, &type_name, None, keys, &source.edges, kinds.names());
+            let found = unbuilt::refuse(kind, &type_name, None, keys, kinds.names());
             self.findings.extend(found);
             return None;
         };
@@ -515,7 +515,7 @@ impl<'s> Builder<'s> {
         let peers = if group { peers } else { &component.edges };
         let Some(found) = kinds.find(&component.type_name) else {
             let at = Some(&component.place);
-            let found = unbuilt::refuse(kind, &component.type_name, at, keys, peers, kinds.names());
+            let found = unbuilt::refuse(kind, &component.type_name, at, keys, kinds.names());
             self.findings.extend(found);
             return None;
         };

@@ -5,14 +5,14 @@ use super::{Key, Kind, Role, Type, Value, find, not_found, unknown};
 use crate::component::keys::{Entry, Finding, Keys, Severity, nearest};
 use std::collections::BTreeMap;
 
-/// Checks all keys. `peers` are the channels of a source, for its selector.
-pub fn examine(mut keys: Keys, kind: Kind, known: &'static Type, peers: &[String]) -> Vec<Finding> {
+/// Checks all keys.
+pub fn examine(mut keys: Keys, kind: Kind, known: &'static Type) -> Vec<Finding> {
     let entries: BTreeMap<String, Entry> = keys.given().map(|(k, e)| (k.to_owned(), e.clone())).collect();
     let prefix = keys.prefix().to_owned();
     // Whoever chose the type has read it.
     let _ = keys.text("type");
     read(&mut keys, known);
-    special(&mut keys, kind, known, peers);
+    special(&mut keys, kind, known);
     let mut findings = keys.finish();
     unknown::explain(&mut findings, kind, known.name(), &prefix, &entries);
     findings
@@ -142,134 +142,9 @@ fn part(keys: &mut Keys, key: &Key, kind: Kind) {
 }
 
 /// What concerns several keys of one type.
-fn special(keys: &mut Keys, kind: Kind, known: &Type, peers: &[String]) {
-    match (kind, known.name()) {
-        (Kind::Selector, "multiplexing") => multiplexing(keys, peers),
-        (Kind::Interceptor, "regex_extractor") => regex_extractor(keys),
-        (Kind::Source, "taildir") => taildir(keys),
-        (Kind::Sink, "hdfs") => hdfs(keys),
-        (Kind::Channel, "file") => file(keys),
-        _ => {}
-    }
-}
-
-fn multiplexing(keys: &mut Keys, channels: &[String]) {
-    let given: Vec<(String, String)> = keys
-        .given()
-        .map(|(k, e)| (k.to_owned(), e.value.clone()))
-        .collect();
-    let mut reached: Vec<&str> = Vec::new();
-    let mut complete = true;
-    for (key, value) in &given {
-        if key != "default" && !key.starts_with("mapping.") && !key.starts_with("optional.") {
-            continue;
-        }
-        for name in value.split(' ') {
-            if let Some(known) = channels.iter().find(|c| *c == name) {
-                reached.push(known);
-                continue;
-            }
-            complete = false;
-            if name.is_empty() {
-                keys.wrong(key, "exactly one blank stands between names, found two");
-                continue;
-            }
-            let near = nearest(name, channels.iter().map(String::as_str));
-            let hint = match near {
-                _ if name.contains(',') => "; names are separated by blanks".to_owned(),
-                Some(near) => format!("; did you mean \"{near}\"?"),
-                None => String::new(),
-            };
-            let list = channels.join(", ");
-            let message = format!("\"{name}\" is no channel of this source; there are: {list}{hint}");
-            keys.note(Severity::Error, key, "unknown-name", message);
-        }
-    }
-    let has = |key: &str| given.iter().any(|(k, _)| k == key);
-    if !given.iter().any(|(k, _)| k.starts_with("mapping.")) {
-        let message = "no mapping: every event takes the default".to_owned();
-        keys.warn("mapping", "no-mapping", message);
-    }
-    if !has("default") {
-        let message = "not there: events with a value that no mapping names are thrown away, and the sender is told that they are stored";
-        keys.note(Severity::Note, "default", "no-default", message.to_owned());
-    }
-    let misspelt = nearest("header", given.iter().map(|(k, _)| k.as_str())).is_some();
-    if !has("header") && !misspelt {
-        let message = "not there: the header flume.selector.header is looked at";
-        keys.note(Severity::Note, "header", "default-header", message.to_owned());
-    }
-    if complete {
-        for channel in channels.iter().filter(|c| !reached.contains(&c.as_str())) {
-            let message = format!("neither a mapping nor the default leads to channel {channel}");
-            keys.warn("mapping", "unreached-channel", message);
-        }
-    }
-}
-
-fn regex_extractor(keys: &mut Keys) {
-    let listed = keys.text("serializers").unwrap_or_default();
-    for name in listed.split_whitespace() {
-        let mut below = keys.below(&format!("serializers.{name}."));
-        let kind = below.text("type").unwrap_or_else(|| "default".to_owned());
-        match find(Kind::GroupSerializer, &kind) {
-            Some(known) => read(&mut below, known),
-            None => {
-                drop(below.required("name"));
-                let why = not_found(Kind::GroupSerializer, &kind, std::iter::empty());
-                below.wrong(
-                    "type",
-                    &format!(
-                        "\"{kind}\" is not known{}",
-                        why.hint(Kind::GroupSerializer, &kind)
-                    ),
-                );
-            }
-        }
-        keys.absorb(below);
-    }
-}
-
-fn taildir(keys: &mut Keys) {
-    let listed = keys.text("filegroups").unwrap_or_default();
-    let mut left = false;
-    for group in listed.split_whitespace() {
-        let key = format!("filegroups.{group}");
-        let Some(pattern) = keys.text(&key) else {
-            keys.warn(
-                &key,
-                "not-configured",
-                "the group is listed, but has no pattern".to_owned(),
-            );
-            continue;
-        };
-        left = true;
-        let (folder, file) = pattern.rsplit_once('/').unwrap_or(("", &pattern));
-        if file.starts_with('*') {
-            let message = format!(
-                "the file name is a regular expression: \"{file}\" is none; did you mean \".{file}\"?"
-            );
-            keys.wrong(&key, &message);
-        }
-        if folder.contains('*') {
-            let message =
-                "only the file name is a pattern: a folder with this very name is looked for".to_owned();
-            keys.warn(&key, "folder-pattern", message);
-        }
-    }
-    if !listed.is_empty() && !left {
-        keys.wrong("filegroups", "none of its groups has a pattern");
-    }
-    let strangers: Vec<String> = keys
-        .given()
-        .filter_map(|(k, _)| k.strip_prefix("filegroups."))
-        .filter(|group| !listed.split_whitespace().any(|g| g == *group))
-        .map(str::to_owned)
-        .collect();
-    for group in strangers {
-        let message =
-            format!("the group is not listed in filegroups (\"{listed}\"), so its files are not read");
-        keys.warn(&format!("filegroups.{group}"), "not-listed", message);
+fn special(keys: &mut Keys, kind: Kind, known: &Type) {
+    if (kind, known.name()) == (Kind::Sink, "hdfs") {
+        hdfs(keys);
     }
 }
 
@@ -327,31 +202,5 @@ fn sequence_file(keys: &mut Keys) {
     if keys.peek("serializer").is_some() {
         let message = "has no effect with hdfs.fileType SequenceFile; DataStream has serializers";
         keys.warn("serializer", "no-effect", message.to_owned());
-    }
-}
-
-fn file(keys: &mut Keys) {
-    let number = |keys: &Keys, key: &str, default: i64| {
-        let text = keys.peek(key).and_then(|v| v.parse::<i64>().ok());
-        text.filter(|n| *n > 0).unwrap_or(default)
-    };
-    let (capacity, most) = (
-        number(keys, "capacity", 1_000_000),
-        number(keys, "transactionCapacity", 10_000),
-    );
-    if most > capacity {
-        let key = if keys.peek("transactionCapacity").is_some() {
-            "transactionCapacity"
-        } else {
-            "capacity"
-        };
-        let message = format!("transactionCapacity ({most}) is larger than capacity ({capacity})");
-        keys.wrong(key, &message);
-    }
-    let dual = keys
-        .peek("useDualCheckpoints")
-        .is_some_and(|v| v.eq_ignore_ascii_case("true"));
-    if dual && keys.peek("backupCheckpointDir").is_none() {
-        keys.wrong("backupCheckpointDir", "required with useDualCheckpoints = true");
     }
 }

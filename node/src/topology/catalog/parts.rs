@@ -124,7 +124,8 @@ pub(super) const INTERCEPTORS: &[Type] = &[
         ],
     ),
     known(
-        "",
+        // Flume has no alias for it.
+        "uuid",
         &["org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder"],
         &[
             text("headerName").or("id"),

@@ -160,8 +160,8 @@ fn a_name_that_is_no_type_is_explained() {
         ),
         (
             Kind::Interceptor,
-            "uuid",
-            "; did you mean \"org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder\"?",
+            "morphline",
+            "; did you mean \"org.apache.flume.sink.solr.morphline.MorphlineInterceptor$Builder\"?",
         ),
         (Kind::Source, "hdfs", "; it is a sink type, this is a source"),
         (

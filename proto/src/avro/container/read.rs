@@ -138,7 +138,7 @@ pub struct Block {
 
 /// Finds header and blocks in what is fed.
 ///
-/// Append what was read to a buffer and call [`next`](Self::next) until it wants more; at the end of the file call
+/// Append what was read to a buffer and call [`next_block`](Self::next_block) until it wants more; at the end of the file call
 /// [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct ContainerReader {
@@ -184,7 +184,7 @@ impl ContainerReader {
     }
 
     /// Takes the next block out of the buffer (the header goes on the way). None: more bytes are needed.
-    pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Block>, ContainerError> {
+    pub fn next_block(&mut self, buf: &mut BytesMut) -> Result<Option<Block>, ContainerError> {
         if self.header.is_none() {
             let Some(header) = Header::decode(buf)? else {
                 return Ok(None);

@@ -34,7 +34,7 @@ fn read(file: &[u8], piece: usize, max: usize) -> Result<Vec<Vec<u8>>, Container
     let (mut reader, mut buf, mut all) = (ContainerReader::new(max), BytesMut::new(), Vec::new());
     for piece in file.chunks(piece) {
         buf.extend_from_slice(piece);
-        while let Some(block) = reader.next(&mut buf)? {
+        while let Some(block) = reader.next_block(&mut buf)? {
             let mut objects = Objects::new(reader.header().unwrap(), block)?;
             while let Some(range) = objects.next_object()? {
                 all.push(objects.block().data[range].to_vec());
@@ -73,12 +73,12 @@ fn blocks_know_their_place_so_that_reading_can_go_on_at_one() {
     let file = written(Codec::Deflate, &[&["a"], &["b", "c"]]);
     let mut reader = ContainerReader::default();
     let mut buf = BytesMut::from(&file[..]);
-    let first = reader.next(&mut buf).unwrap().unwrap();
+    let first = reader.next_block(&mut buf).unwrap().unwrap();
     let header = reader.header().unwrap().clone();
     assert_eq!(first.start, header.len);
     let mut again = ContainerReader::at_block(header, first.end, BLOCK_BYTES);
     let mut rest = BytesMut::from(&file[first.end as usize..]);
-    let second = again.next(&mut rest).unwrap().unwrap();
+    let second = again.next_block(&mut rest).unwrap().unwrap();
     assert_eq!((second.start, second.end), (first.end, file.len() as u64));
     assert_eq!(&second.data[..], b"\x02b\x02c");
     again.finish(&rest).unwrap();
