@@ -131,7 +131,10 @@ mod tests {
         let reasons = vec!["refused", "refused", "not trusted", "not trusted", "refused"];
         rounds(Box::new(Failing(reasons)), ctx).await.unwrap();
         let text = log.text();
-        let told: Vec<&str> = text.lines().filter_map(|line| line.split("error=").nth(1)).collect();
+        let told: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split("error=").nth(1))
+            .collect();
         assert_eq!(told, ["refused", "not trusted", "refused"]);
     }
 }
