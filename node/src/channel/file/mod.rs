@@ -104,7 +104,9 @@ impl FileChannel {
     /// Starts the thread, unless it is at work.
     fn start(&self) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.as_ref().is_some_and(|t| !t.is_finished()) {
+        // One that has failed may still be on its way out.
+        let has_failed = matches!(*self.core.phase.borrow(), Phase::Failed(_));
+        if thread.as_ref().is_some_and(|t| !t.is_finished()) && !has_failed {
             return;
         }
         if let Some(ended) = thread.take() {
