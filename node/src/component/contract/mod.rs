@@ -429,9 +429,12 @@ impl Log {
             .with_max_level(tracing::Level::INFO)
             .with_writer(move || Into(into.clone()))
             .finish();
+        let while_it_lives = tracing::subscriber::set_default(subscriber);
+        // A place that another thread came to first, without a subscriber, is believed to interest nobody.
+        tracing::callsite::rebuild_interest_cache();
         Self {
             text,
-            _while_it_lives: tracing::subscriber::set_default(subscriber),
+            _while_it_lives: while_it_lives,
         }
     }
 
