@@ -52,7 +52,9 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
     let collector = Arc::new(Server::start((Ipv4Addr::LOCALHOST, 0).into(), Mode::Verify)?);
     let mut ports = free_ports(vec![PORT_TARGET.to_owned()])?;
     // Nothing of the subject listens, so that it is its page of metrics that shows when it is up.
-    let metrics = ports.get(PORT_TARGET).ok_or_else(|| anyhow!("no port for metrics"))?;
+    let metrics = ports
+        .get(PORT_TARGET)
+        .ok_or_else(|| anyhow!("no port for metrics"))?;
     let mut arguments = settings.node_arguments.clone();
     arguments.push("-Dflume.monitoring.type=http".to_owned());
     arguments.push(format!("-Dflume.monitoring.port={metrics}"));

@@ -22,8 +22,8 @@
 
 mod avro_client;
 mod avro_source;
-mod http;
 mod avro_tls;
+mod http;
 mod inspect;
 mod lifecycle;
 mod netcat;

@@ -164,7 +164,9 @@ impl Stress {
     fn left(&self, offered: u64, taken: u64) -> usize {
         let left = |max: Option<u64>, count: u64| max.map_or(u64::MAX, |max| max.saturating_sub(count));
         let left = left(self.0.offered_max, offered).min(left(self.0.taken_max, taken));
-        usize::try_from(left).unwrap_or(usize::MAX).min(self.0.batch_size_events)
+        usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(self.0.batch_size_events)
     }
 
     async fn wait_until(&self, due: Instant, shutdown: &Shutdown) -> bool {
@@ -245,7 +247,11 @@ mod tests {
             recorder.until(|seen| seen.events == 5).await;
             sleep(Duration::from_secs(3_600)).await;
             running.stop().await.unwrap();
-            assert_eq!(recorder.batches(), [vec!["", ""], vec!["", ""], vec![""]], "{limit}");
+            assert_eq!(
+                recorder.batches(),
+                [vec!["", ""], vec!["", ""], vec![""]],
+                "{limit}"
+            );
         }
     }
 

@@ -96,7 +96,9 @@ impl Folders {
 impl Folder {
     fn group_of(&self, name: &str) -> Option<usize> {
         let mut groups = self.groups.iter();
-        groups.find(|(_, group)| group.pattern.matches(name)).map(|(place, _)| *place)
+        groups
+            .find(|(_, group)| group.pattern.matches(name))
+            .map(|(place, _)| *place)
     }
 
     fn list(&mut self, wanted: &impl Fn(u64) -> bool, listing: &mut Listing) -> io::Result<()> {

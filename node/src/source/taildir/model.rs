@@ -19,20 +19,34 @@ const LONG_IDLE: Duration = Duration::from_secs(1_000);
 #[derive(Debug, Clone)]
 enum Op {
     /// Lines to some file, the last one perhaps without its end.
-    Append { file: usize, lines: usize, whole: bool },
+    Append {
+        file: usize,
+        lines: usize,
+        whole: bool,
+    },
     /// A new file that matches.
     Create,
     /// To a name that matches or to one that does not.
-    Rename { file: usize, out: bool },
+    Rename {
+        file: usize,
+        out: bool,
+    },
     /// Cut to nothing, then lines.
-    Cut { file: usize, lines: usize },
-    Delete { file: usize },
+    Cut {
+        file: usize,
+        lines: usize,
+    },
+    Delete {
+        file: usize,
+    },
     Idle,
     Settle,
     /// The component goes without a word and comes back, after some operations perhaps.
     Down,
     Up,
-    Refuse { times: u64 },
+    Refuse {
+        times: u64,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -170,7 +184,9 @@ impl<'a> Model<'a> {
         self.names += 1;
         let (up, few, names, world) = (self.tail.is_some(), self.few, self.names, self.world);
         let fits = |f: &Written| f.name.is_some() && f.matches && (f.known || !out || up);
-        let Some(file) = self.file(number, fits) else { return };
+        let Some(file) = self.file(number, fits) else {
+            return;
+        };
         if (out && few) || !up {
             file.end_line();
         }
@@ -187,7 +203,9 @@ impl<'a> Model<'a> {
             return;
         }
         let fits = |f: &Written| f.name.is_some() && f.matches && f.half.is_empty() && f.writer.is_some();
-        let Some(file) = self.file(number, fits) else { return };
+        let Some(file) = self.file(number, fits) else {
+            return;
+        };
         let writer = file.writer.as_ref().unwrap();
         let before = writer.metadata().unwrap().len();
         writer.set_len(0).unwrap();
@@ -210,7 +228,9 @@ impl<'a> Model<'a> {
             let read = !f.written && f.half.is_empty();
             f.name.is_some() && f.matches && f.known && (f.open || read) && (f.half.is_empty() || !few)
         };
-        let Some(file) = self.file(number, fits) else { return };
+        let Some(file) = self.file(number, fits) else {
+            return;
+        };
         fs::remove_file(world.at(&file.name.take().unwrap())).unwrap();
         if few {
             file.closed = true;

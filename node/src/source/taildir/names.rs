@@ -133,7 +133,13 @@ mod tests {
                 names.note(Change::From { path, cookie }, matches);
             }
             if !to.is_empty() {
-                names.note(Change::To { path: path(to), cookie }, matches);
+                names.note(
+                    Change::To {
+                        path: path(to),
+                        cookie,
+                    },
+                    matches,
+                );
             }
         }
         let passed = names.passed().into_iter();

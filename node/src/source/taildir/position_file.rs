@@ -88,7 +88,9 @@ fn entry(value: &Value) -> Result<Entry, String> {
     let object = value.as_object().ok_or("expected an object")?;
     let known = ["inode", "pos", "file"];
     if let Some(other) = object.keys().find(|k| !known.contains(&k.as_str())) {
-        return Err(format!("unknown field \"{other}\"; there are inode, pos and file"));
+        return Err(format!(
+            "unknown field \"{other}\"; there are inode, pos and file"
+        ));
     }
     let number = |key: &str| {
         let value = object.get(key).ok_or(format!("\"{key}\" is missing"))?;
@@ -202,7 +204,10 @@ mod tests {
             assert_eq!(entries.len(), ends.iter().filter(|e| **e <= end).count(), "{end}");
         }
         let garbled = b"\0\0\0\0";
-        assert!(matches!(read(garbled), (_, Some(Damage::Malformed { at: 0, .. }))));
+        assert!(matches!(
+            read(garbled),
+            (_, Some(Damage::Malformed { at: 0, .. }))
+        ));
     }
 
     #[test]

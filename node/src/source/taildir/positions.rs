@@ -246,7 +246,10 @@ mod tests {
         let before = positions.with(&mut a, &mark(1, 12, "/a"), 12);
         let before = decode(&before).unwrap();
         let first = Some(digest(b"first"));
-        assert!(before.fits(None) && before.fits(first), "it is not known to be on disk");
+        assert!(
+            before.fits(None) && before.fits(first),
+            "it is not known to be on disk"
+        );
         assert!(positions.written(true).await.unwrap());
         positions.rebuild(&mut a, &mark(1, 12, "/a"));
         positions.rebuild(&mut b, &mark(2, 5, "/b"));

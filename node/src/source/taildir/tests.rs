@@ -501,7 +501,13 @@ async fn a_file_that_came_and_was_rotated_away_between_two_looks_is_read() {
     world.settle(&mut tail).await;
     assert_eq!(world.channel.bodies(), ["1", "2", "3", "4", "5"]);
     let path = world.at("a.log").display().to_string();
-    assert!(world.channel.shown().iter().all(|e| e.starts_with(&format!("file={path} "))));
+    assert!(
+        world
+            .channel
+            .shown()
+            .iter()
+            .all(|e| e.starts_with(&format!("file={path} ")))
+    );
 }
 
 #[tokio::test(start_paused = true)]
