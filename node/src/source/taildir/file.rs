@@ -1,7 +1,7 @@
 //! One file that is followed: which one it is, where reading stands in it, and its open handle.
 
 use super::folders::{born_ns, inode_of, modified_ns};
-use super::identity::{Inode, Seen};
+use super::identity::{Inode, Seen, turn_key};
 use super::positions::{Kept, Mark};
 use super::reader::{Before, LINE_BYTES_GUESS, Place};
 use std::collections::{HashMap, VecDeque};
@@ -38,6 +38,10 @@ pub(super) struct Tailed {
     pub(super) active: Instant,
     /// In no listing any more: renamed to what matches no pattern, or deleted.
     pub(super) gone: bool,
+    /// Counts the files that ever went.
+    pub(super) gone_as: u64,
+    /// How often it was not where it was.
+    pub(super) missed: u8,
     /// It was renamed since it was followed: nobody will complete its last line.
     pub(super) renamed: bool,
     /// What is left without an end is to be an event now.
@@ -74,11 +78,19 @@ impl Tailed {
             used: 0,
             active: now,
             gone: false,
+            gone_as: 0,
+            missed: 0,
             renamed: false,
             wants_rest: false,
             kept: Kept::default(),
             retry_at: None,
         }
+    }
+
+    /// When it has its turn among others.
+    pub(super) fn turn_key(&self) -> impl Ord + Clone + use<> {
+        let gone_as = self.gone.then_some(self.gone_as);
+        turn_key(gone_as, self.group, self.modified_ns, self.known_as)
     }
 
     /// As positions see it.

@@ -207,10 +207,18 @@ pub(super) fn belongs(stored: &Stored, seen: &Seen) -> bool {
     }
 }
 
-/// The order in which files have their turns: the gone ones, so that they can be closed, then group by group the
-/// least recently modified first, the longer known first among equals.
-pub(super) fn turn_key(gone: bool, group: usize, modified_ns: u64, known_as: u64) -> impl Ord {
-    (!gone, if gone { 0 } else { group }, modified_ns, known_as)
+/// The order in which files have their turns: the gone ones in the order in which they went, which is that of their age,
+/// then group by group the least recently modified first, the longer known first among equals.
+pub(super) fn turn_key(
+    gone_as: Option<u64>,
+    group: usize,
+    modified_ns: u64,
+    known_as: u64,
+) -> impl Ord + Clone {
+    match gone_as {
+        Some(gone_as) => (0, 0, gone_as, 0),
+        None => (1, group, modified_ns, known_as),
+    }
 }
 
 #[cfg(test)]
@@ -369,16 +377,17 @@ mod tests {
     #[test]
     fn gone_files_come_first_and_then_the_least_recently_modified() {
         let mut keys = [
-            ("new", turn_key(false, 0, 5, 9)),
-            ("other group", turn_key(false, 1, 1, 1)),
-            ("known", turn_key(false, 0, 5, 2)),
-            ("old", turn_key(false, 0, 3, 8)),
-            ("gone", turn_key(true, 1, 9, 3)),
+            ("new", turn_key(None, 0, 5, 9)),
+            ("other group", turn_key(None, 1, 1, 1)),
+            ("known", turn_key(None, 0, 5, 2)),
+            ("old", turn_key(None, 0, 3, 8)),
+            ("gone", turn_key(Some(1), 1, 9, 3)),
+            ("then gone", turn_key(Some(2), 0, 4, 1)),
         ];
         keys.sort_by(|a, b| a.1.cmp(&b.1));
         assert_eq!(
             keys.map(|(name, _)| name),
-            ["gone", "old", "known", "new", "other group"]
+            ["gone", "then gone", "old", "known", "new", "other group"]
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::file::{Sight, Tailed};
 use super::folders::{Listing, look_at};
-use super::identity::{Fate, Inode, Seen, fate, one_path_each, turn_key};
+use super::identity::{Fate, Inode, Seen, fate, one_path_each};
 use super::names::Passed;
 use super::tail::Tail;
 use std::collections::{HashMap, HashSet};
@@ -14,6 +14,8 @@ use tracing::{debug, error, info, warn};
 
 /// How long after its last line a file is looked at every few milliseconds.
 const BUSY: Duration = Duration::from_secs(2);
+/// How often a file is looked for that is not where it was.
+const MISSED_MAX: u8 = 3;
 /// Between two tries to open or read a file that cannot be.
 const RETRY_FILE: Duration = Duration::from_secs(5);
 
@@ -60,8 +62,8 @@ impl Tail<'_> {
         let folders = &self.folders;
         let news = self.watch.news(|path| folders.group_of(path).is_some());
         self.heard = Instant::now();
-        self.list_again |= news.names;
         if news.overrun {
+            self.list_again = true;
             self.ctx.counters.read_failures.add(1);
             warn!("too much happened at once: files that came and were renamed meanwhile may be missed");
         }
@@ -70,6 +72,16 @@ impl Tail<'_> {
             if let Some(seen) = group.and_then(|group| look_at(is.as_path().into(), group)) {
                 self.meet_passed(&seen, &was);
             }
+        }
+    }
+
+    /// A file is gone.
+    pub(super) fn went(&mut self, inode: Inode) {
+        if let Some(file) = self.files.get_mut(&inode) {
+            self.gone += 1;
+            (file.gone, file.gone_as, file.active) = (true, self.gone, Instant::now());
+            // Whatever was seen of it last; and before the one that has its name now.
+            self.ready.push(inode);
         }
     }
 
@@ -85,11 +97,11 @@ impl Tail<'_> {
                 file.name = was.to_string_lossy().into_owned();
             }
         }
-        if let Some(file) = self.files.get_mut(&seen.inode).filter(|f| !f.gone) {
-            (file.gone, file.active) = (true, Instant::now());
+        if let Some(file) = self.files.get_mut(&seen.inode) {
             file.path = seen.path.clone();
-            // Before the one that has its name now.
-            self.ready.push(seen.inode);
+            if !file.gone {
+                self.went(seen.inode);
+            }
         }
     }
 
@@ -114,20 +126,26 @@ impl Tail<'_> {
             self.meet(&file);
         }
         let strays: HashMap<u64, PathBuf> = listing.strays.into_iter().collect();
-        let gone: Vec<Inode> = self.files.values().filter(|f| !f.gone).map(|f| f.inode).collect();
-        for inode in gone.into_iter().filter(|i| !there.contains(i)) {
-            let known = self.files.get_mut(&inode);
-            let Some(file) = known.filter(|f| f.path.parent().is_none_or(|p| !failed.contains(p))) else {
-                continue;
-            };
-            (file.gone, file.active) = (true, Instant::now());
-            if let Some(path) = strays.get(&inode.number) {
+        let went = |f: &&Tailed| {
+            let listed = f.path.parent().is_none_or(|folder| !failed.contains(folder));
+            !f.gone && listed && !there.contains(&f.inode)
+        };
+        let mut went: Vec<&Tailed> = self.files.values().filter(went).collect();
+        went.sort_by_cached_key(|f| f.turn_key());
+        let went: Vec<Inode> = went.into_iter().map(|f| f.inode).collect();
+        for inode in went {
+            self.went(inode);
+        }
+        for file in self.files.values_mut().filter(|f| f.gone) {
+            if let Some(path) = strays.get(&file.inode.number)
+                && *file.path != **path
+            {
                 debug!(file = file.name, now = %path.display(), "renamed to what no pattern matches; read to its end");
                 file.path = path.as_path().into();
             }
         }
         let mut order: Vec<&Tailed> = self.files.values().collect();
-        order.sort_by_cached_key(|f| turn_key(f.gone, f.group, f.modified_ns, f.known_as));
+        order.sort_by_cached_key(|f| f.turn_key());
         self.order = order.into_iter().map(|f| f.inode).collect();
     }
 
@@ -185,6 +203,7 @@ impl Tail<'_> {
             return None;
         }
         self.full = false;
+        debug!(file = %seen.path.display(), inode = seen.inode.number, size = seen.size, born = seen.born_ns, "XX follow");
         self.known += 1;
         let mut file = Tailed::new(seen, self.known, offset, Instant::now());
         // Opened here, so that what stands before the offset is known, and kept open if there is room, so that it is
@@ -204,6 +223,7 @@ impl Tail<'_> {
     pub(super) fn forget(&mut self, inode: Inode) {
         if let Some(file) = self.files.remove(&inode) {
             self.open.remove(&file.used);
+            debug!(file = %file.path.display(), inode = file.inode.number, offset = file.place.offset, "XX forget");
             self.former.put(&file);
             self.positions.note_done(file.kept, &file.mark());
         }
@@ -220,10 +240,10 @@ impl Tail<'_> {
         let touched;
         match file.look() {
             Ok(Sight::There { size, modified_ns }) => {
-                file.size = size;
+                (file.size, file.missed) = (size, 0);
                 touched = std::mem::replace(&mut file.touched_ns, modified_ns) != modified_ns;
             }
-            Ok(Sight::Elsewhere) if file.gone => return self.lost(inode),
+            Ok(Sight::Elsewhere) if file.gone => return self.missing(inode),
             Ok(Sight::Elsewhere) => {
                 self.list_again = true;
                 return;
@@ -238,25 +258,29 @@ impl Tail<'_> {
 
     fn sort_ready(&mut self) {
         let files = &self.files;
-        self.ready.sort_by_cached_key(|i| {
-            let file = files.get(i);
-            file.map(|f| turn_key(f.gone, f.group, f.modified_ns, f.known_as))
-        });
+        self.ready
+            .sort_by_cached_key(|i| files.get(i).map(Tailed::turn_key));
         self.ready.dedup();
     }
 
-    /// A gone file that is nowhere to be found.
-    pub(super) fn lost(&mut self, inode: Inode) {
-        if let Some(file) = self.files.get(&inode) {
-            let unread = file.size.saturating_sub(file.place.offset);
-            if unread > 0 {
-                self.ctx.counters.read_failures.add(1);
-                error!(
-                    file = file.name,
-                    bytes = unread,
-                    "deleted before it was read to its end"
-                );
-            }
+    /// A gone file is not where it was: it is looked for a few times, as listings and news may be late, then given up.
+    pub(super) fn missing(&mut self, inode: Inode) {
+        self.list_again = true;
+        let Some(file) = self.files.get_mut(&inode) else {
+            return;
+        };
+        file.missed += 1;
+        if file.missed < MISSED_MAX {
+            return;
+        }
+        let unread = file.size.saturating_sub(file.place.offset);
+        if unread > 0 {
+            self.ctx.counters.read_failures.add(1);
+            error!(
+                file = file.name,
+                bytes = unread,
+                "deleted before it was read to its end"
+            );
         }
         self.forget(inode);
     }

@@ -105,21 +105,21 @@ impl Tail<'_> {
         }
     }
 
-    /// Closes a handle if there are too many: one that can be opened again if possible, then of a gone file that is
-    /// read. What is not read of a gone file is never given up: its last line is made an event first.
+    /// Closes handles if there are too many: the least recently used one that is read to its end, else one that can be
+    /// opened again. What is not read of a gone file is never given up: its last line is made an event first.
     pub(super) fn make_room(&mut self) {
         if self.open.len() < self.config.open_files_max {
             return;
         }
-        let files = &self.files;
-        let first = |fits: &dyn Fn(&Tailed) -> bool| {
-            let mut open = self.open.values();
-            open.find(|i| files.get(i).is_some_and(fits)).copied()
+        let is_read = |inode: &&Inode| {
+            // As it is now, not as it was seen last.
+            let file = self.files.get(inode);
+            file.is_some_and(|f| matches!(f.look(), Ok(Sight::There { size, .. }) if size <= f.place.offset))
         };
-        let victim = first(&|f| !f.gone && f.is_read())
-            .or_else(|| first(&|f| f.gone && f.is_read()))
-            .or_else(|| first(&|f| !f.gone));
-        match victim {
+        let reopens = |inode: &&Inode| self.files.get(inode).is_some_and(|f| !f.gone);
+        let victim = self.open.values().find(is_read);
+        let victim = victim.or_else(|| self.open.values().find(reopens));
+        match victim.copied() {
             Some(inode) => self.close(inode),
             None => {
                 if let Some(inode) = self.open.values().next().copied()

@@ -127,19 +127,26 @@ fn resume(config: &Config, tail: &mut Tail<'_>, listing: Listing, recalled: Reca
         }
     }
     let strays: HashMap<u64, PathBuf> = listing.strays.into_iter().collect();
+    let mut elsewhere = Vec::new();
     for stored in places.into_values().flatten().map(Stored::trusted) {
         let stray = strays.get(&stored.number).and_then(|path| {
             let seen = look_at(path.as_path().into(), tail.group_of(Path::new(&stored.path))?)?;
             (belongs(&stored, &seen) && stored.pos <= seen.size).then_some(seen)
         });
-        let Some(seen) = stray else {
-            let (file, inode, pos) = (&stored.path, stored.number, stored.pos);
-            info!("Missing file: {file}, inode: {inode}, pos: {pos}");
-            continue;
-        };
+        match stray {
+            Some(seen) => elsewhere.push((seen, stored)),
+            None => {
+                let (file, inode, pos) = (&stored.path, stored.number, stored.pos);
+                info!("Missing file: {file}, inode: {inode}, pos: {pos}");
+            }
+        }
+    }
+    elsewhere.sort_by_key(|(seen, _)| seen.modified_ns);
+    for (seen, stored) in elsewhere {
         info!(file = %stored.path, now = %seen.path.display(), "renamed while nobody looked; read to its end");
         if let Some(file) = tail.follow(&seen, stored.pos) {
-            (file.gone, file.name) = (true, stored.path);
+            file.name = stored.path;
+            tail.went(seen.inode);
         }
     }
 }

@@ -48,6 +48,7 @@ pub(super) struct Tail<'a> {
     pub(super) open: BTreeMap<u64, Inode>,
     pub(super) uses: u64,
     pub(super) known: u64,
+    pub(super) gone: u64,
     pub(super) busy: Vec<Inode>,
     /// Files with something new, in the order of their turns.
     pub(super) ready: Vec<Inode>,
@@ -91,6 +92,7 @@ impl<'a> Tail<'a> {
             open: BTreeMap::new(),
             uses: 0,
             known: 0,
+            gone: 0,
             busy: Vec::new(),
             ready: Vec::new(),
             folders,

@@ -33,8 +33,6 @@ const NAMES: WatchFlags = WatchFlags::CREATE
 /// What is heard since the last time.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
-    /// Something happened to names: folders are to be listed.
-    pub(super) names: bool,
     /// More happened than the kernel keeps: some names are not known.
     pub(super) overrun: bool,
     /// Files that lost a matching name.
@@ -105,10 +103,6 @@ impl Watch {
                 Err(_) => break,
             };
             news.overrun |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-            news.names |= !event
-                .events()
-                .difference(ReadFlags::MODIFY | ReadFlags::ATTRIB)
-                .is_empty();
             if let Some(change) = self.watched.get(&event.wd()).and_then(|f| change(f, &event)) {
                 self.names.note(change, &matches);
             }
@@ -227,7 +221,6 @@ mod tests {
             was: at("a.log"),
             is: at(is),
         };
-        assert!(news.names);
         assert_eq!(news.passed, [passed("a.2"), passed("a.1")]);
         assert_eq!(watch.news(matches), News::default());
     }
