@@ -203,7 +203,6 @@ impl Tail<'_> {
             return None;
         }
         self.full = false;
-        debug!(file = %seen.path.display(), inode = seen.inode.number, size = seen.size, born = seen.born_ns, "XX follow");
         self.known += 1;
         let mut file = Tailed::new(seen, self.known, offset, Instant::now());
         // Opened here, so that what stands before the offset is known, and kept open if there is room, so that it is
@@ -223,7 +222,6 @@ impl Tail<'_> {
     pub(super) fn forget(&mut self, inode: Inode) {
         if let Some(file) = self.files.remove(&inode) {
             self.open.remove(&file.used);
-            debug!(file = %file.path.display(), inode = file.inode.number, offset = file.place.offset, "XX forget");
             self.former.put(&file);
             self.positions.note_done(file.kept, &file.mark());
         }

@@ -89,9 +89,6 @@ impl Tail<'_> {
 
     /// Opens a file, sees whether it was cut, and turns the reader to it. False if there is nothing to read.
     fn prepare(&mut self, inode: Inode) -> io::Result<bool> {
-        if let Some(f) = self.files.get(&inode) {
-            tracing::debug!(file = %f.path.display(), inode = inode.number, gone = f.gone, open = f.handle.is_some(), offset = f.place.offset, size = f.size, "XX turn");
-        }
         if self.files.get(&inode).is_some_and(|f| f.handle.is_none()) {
             self.make_room();
         }
