@@ -193,9 +193,8 @@ fn a_killed_node_goes_on_where_the_position_file_is() {
     assert_eq!(again.logged().len(), 20);
 }
 
-/// Files are renamed to names that match while the node starts and stops. One that was born, read and renamed within the
-/// same milliseconds in which a life ends cannot always be told from a new one: it may be read again (Flume reads every
-/// renamed file again). Nothing is lost.
+/// Files are renamed to names that match while the node starts and stops. Nothing may be lost or split. Known fault, cause
+/// not found yet: lines come twice in many runs. `verdict.is_perfect()` is what this must ask for again.
 #[test]
 fn a_node_that_is_stopped_and_started_again_and_again_loses_and_splits_nothing() {
     let folder = Folder::new("tail-stop");
