@@ -206,7 +206,10 @@ impl Former {
     }
 }
 
-/// The text of a position file with these files.
-pub(super) fn entries<'a>(files: impl Iterator<Item = &'a Tailed>) -> String {
-    super::position_file::write(files.map(Tailed::entry))
+/// The text of a position file with these files, and with those that are not seen yet.
+pub(super) fn entries<'a>(
+    files: impl Iterator<Item = &'a Tailed>,
+    awaited: impl Iterator<Item = (u64, u64, &'a str)>,
+) -> String {
+    super::position_file::write(files.map(Tailed::entry).chain(awaited))
 }

@@ -80,6 +80,16 @@ impl Folders {
             })
     }
 
+    /// Whether the last listing of this folder shows all that is in it: nothing moved while it was made, nor for a second
+    /// before.
+    pub(super) fn rests(&self, folder: &Path) -> bool {
+        let Some(folder) = self.all.iter().find(|f| f.path == folder) else {
+            return true; // not listed, so nothing of it will ever be seen
+        };
+        let modified = fs::metadata(&folder.path).and_then(|m| m.modified());
+        folder.settled.is_some() && modified.ok() == folder.settled
+    }
+
     /// Lists all folders. `wanted` says which inode numbers are looked for under other names.
     pub(super) fn list(&mut self, wanted: impl Fn(u64) -> bool) -> Listing {
         let mut listing = Listing::default();

@@ -2,7 +2,7 @@
 
 use super::file::{Sight, Tailed};
 use super::folders::{Listing, look_at};
-use super::identity::{Fate, Inode, Seen, fate, one_path_each};
+use super::identity::{Fate, Inode, Seen, Stored, fate, one_path_each};
 use super::names::Passed;
 use super::tail::Tail;
 use std::collections::{HashMap, HashSet};
@@ -52,7 +52,8 @@ impl Tail<'_> {
     pub(super) fn list(&mut self) {
         self.list_again = false;
         self.listed = SystemTime::now();
-        let numbers: HashSet<u64> = self.files.keys().map(|i| i.number).collect();
+        let known = self.files.keys().map(|i| i.number);
+        let numbers: HashSet<u64> = known.chain(self.awaited.numbers()).collect();
         let listing = self.folders.list(|number| numbers.contains(&number));
         self.apply(listing);
     }
@@ -105,11 +106,6 @@ impl Tail<'_> {
         }
     }
 
-    /// The group that a file of this path is, or was, in.
-    pub(super) fn group_of(&self, path: &Path) -> Option<usize> {
-        self.folders.group_of(path)
-    }
-
     pub(super) fn apply(&mut self, listing: Listing) {
         let known_path = |inode: Inode| self.files.get(&inode).map(|f| &*f.path);
         let seen = one_path_each(listing.seen, known_path);
@@ -124,6 +120,10 @@ impl Tail<'_> {
         let there: HashSet<Inode> = seen.iter().map(|s| s.inode).collect();
         for file in seen {
             self.meet(&file);
+        }
+        self.meet_strays(&listing.strays);
+        if self.awaited.listed(&self.folders) {
+            self.positions.note_gone();
         }
         let strays: HashMap<u64, PathBuf> = listing.strays.into_iter().collect();
         let went = |f: &&Tailed| {
@@ -181,14 +181,65 @@ impl Tail<'_> {
     }
 
     fn follow_new(&mut self, seen: &Seen) {
-        let offset = self.former.offset_of(seen);
-        let Some(mut kept) = self.follow(seen, offset).map(|f| std::mem::take(&mut f.kept)) else {
+        let known = self.awaited.take(seen);
+        let new = self.former.offset_of(seen);
+        let Some(mut kept) = self
+            .follow_known(seen, known, new)
+            .map(|f| std::mem::take(&mut f.kept))
+        else {
             return;
         };
         // So that it is known after a restart even if it was rotated away before its first line.
         if let Some(file) = self.files.get_mut(&seen.inode) {
             self.positions.note(&mut kept, &file.mark());
             file.kept = kept;
+        }
+    }
+
+    /// Follows a file from where a start found it, or from `new` on if it knows nothing of it.
+    pub(super) fn follow_known(
+        &mut self,
+        seen: &Seen,
+        known: Option<Stored>,
+        new: u64,
+    ) -> Option<&mut Tailed> {
+        let offset = match &known {
+            Some(stored) if stored.pos > seen.size => {
+                let (file, size) = (&stored.path, seen.size);
+                info!(%file, pos = stored.pos, size, "shorter than its position, read from 0");
+                0
+            }
+            Some(stored) => stored.pos,
+            None => new,
+        };
+        if self.follow(seen, offset).is_none() {
+            // There are too many files: when it is this one's turn, it goes on there.
+            self.awaited.put_back(known);
+            return None;
+        }
+        let file = self.files.get_mut(&seen.inode)?;
+        file.renamed = known.is_some_and(|stored| stored.path != file.name);
+        Some(file)
+    }
+
+    /// Follows files that are awaited and have names now that no pattern matches.
+    pub(super) fn meet_strays(&mut self, strays: &[(u64, PathBuf)]) {
+        let mut elsewhere = Vec::new();
+        for (number, path) in strays {
+            let folders = &self.folders;
+            let look = |stored: &Stored| {
+                let group = folders.group_of(Path::new(&stored.path))?;
+                look_at(path.as_path().into(), group)
+            };
+            elsewhere.extend(self.awaited.take_stray(*number, look));
+        }
+        elsewhere.sort_by_key(|(seen, _)| seen.modified_ns);
+        for (seen, stored) in elsewhere {
+            info!(file = %stored.path, now = %seen.path.display(), "renamed while nobody looked; read to its end");
+            if let Some(file) = self.follow(&seen, stored.pos) {
+                file.name = stored.path;
+                self.went(seen.inode);
+            }
         }
     }
 

@@ -11,6 +11,7 @@
 //! | a file is renamed to what does not match, or deleted | read to its end through the open handle, closed when idle |
 //! | it came and went between two looks | seen in what inotify tells of names: read to its end |
 //! | renamed while the node is down | found by its inode number in the same folder, and read to its end |
+//! | renamed while the folder is listed, and missed by it | its position waits for it (`awaited`) |
 //! | another file under the same path | read from 0 |
 //! | a file gets smaller, or what stood before the offset is another text | cut (copytruncate): read from 0 |
 //! | an inode number is given away again | seen by the time of birth: read from 0 |
@@ -29,6 +30,7 @@
 //! inotify tells in `watch`.
 //! Limits: `maxOpenFiles`, 100,000 files, 8 MiB of lines in a batch. Source: `flume/sources.md` 5.6, 2 and cases 38-48.
 
+mod awaited;
 mod deltas;
 mod file;
 mod folders;

@@ -121,6 +121,11 @@ impl Positions {
         }
     }
 
+    /// The position file has something that is to go.
+    pub(super) fn note_gone(&mut self) {
+        self.changed = true;
+    }
+
     /// Whether something waits to be written.
     pub(super) fn is_changed(&self) -> bool {
         self.changed
@@ -136,15 +141,16 @@ impl Positions {
         self.writing.is_some()
     }
 
-    /// Begins to write the text, which has the marks of all files as they were listed then.
-    pub(super) fn write(&mut self, text: String, listed: SystemTime) {
+    /// Begins to write the text, which has the marks of all files as they were listed then; the youngest of them was born
+    /// at `youngest_ns`.
+    pub(super) fn write(&mut self, text: String, listed: SystemTime, youngest_ns: u64) {
         let Some(mut store) = self.store.take() else {
             return;
         };
         let coming = digest(text.as_bytes());
         self.deltas.expect(coming);
         let task = tokio::task::spawn_blocking(move || {
-            let written = store.write(&text, listed);
+            let written = store.write(&text, listed, youngest_ns);
             (store, written)
         });
         self.writing = Some(Writing {
@@ -241,7 +247,7 @@ mod tests {
         );
         positions.note(&mut b, &mark(2, 5, "/b"));
 
-        positions.write("first".to_owned(), SystemTime::now());
+        positions.write("first".to_owned(), SystemTime::now(), 0);
         positions.note(&mut a, &mark(1, 12, "/a"));
         let before = positions.with(&mut a, &mark(1, 12, "/a"), 12);
         let before = decode(&before).unwrap();
@@ -267,7 +273,7 @@ mod tests {
         let mut positions = Positions::new(store);
         let (mut a, mut b) = (Kept::default(), Kept::default());
         positions.note(&mut a, &mark(1, 10, "/a"));
-        positions.write("with it".to_owned(), SystemTime::now());
+        positions.write("with it".to_owned(), SystemTime::now(), 0);
         positions.written(true).await.unwrap();
         positions.rebuild(&mut a, &mark(1, 10, "/a"));
         positions.note(&mut a, &mark(1, 20, "/a"));
@@ -276,7 +282,7 @@ mod tests {
             files(&positions.with(&mut b, &mark(2, 0, "/b"), 1)),
             [(1, 20), (2, 1)]
         );
-        positions.write("without it".to_owned(), SystemTime::now());
+        positions.write("without it".to_owned(), SystemTime::now(), 0);
         positions.written(true).await.unwrap();
         positions.rebuild(&mut b, &mark(2, 0, "/b"));
         assert_eq!(files(&positions.with(&mut b, &mark(2, 0, "/b"), 1)), [(2, 1)]);
@@ -291,14 +297,14 @@ mod tests {
         let mut a = Kept::default();
         positions.note(&mut a, &mark(1, 10, "/a"));
         std::fs::create_dir(dir.path().join(".p.json.new")).unwrap();
-        positions.write("first".to_owned(), SystemTime::now());
+        positions.write("first".to_owned(), SystemTime::now(), 0);
         assert!(positions.written(true).await.is_err());
         assert!(positions.is_changed() && !positions.is_pressing());
         let bytes = positions.with(&mut a, &mark(1, 10, "/a"), 11);
         assert_eq!(files(&bytes), [(1, 11)]);
         assert!(decode(&bytes).unwrap().fits(None));
         std::fs::remove_dir(dir.path().join(".p.json.new")).unwrap();
-        positions.write("second".to_owned(), SystemTime::now());
+        positions.write("second".to_owned(), SystemTime::now(), 0);
         assert!(positions.written(true).await.unwrap());
     }
 }

@@ -1,9 +1,10 @@
 //! Where reading goes on at start: positions of the channels, of the position file, and the files that are there.
 
 use super::Config;
+use super::awaited::Awaited;
 use super::deltas::{self, digest};
-use super::folders::{Folders, Listing, look_at};
-use super::identity::{Seen, Stored, belongs, one_path_each, stored};
+use super::folders::{Folders, Listing};
+use super::identity::{Stored, one_path_each, stored};
 use super::position_file::{self, Damage};
 use super::positions::Positions;
 use super::store::{Before, Store};
@@ -11,8 +12,7 @@ use super::tail::Tail;
 use super::watch::Watch;
 use crate::component::error::RunError;
 use crate::component::source::SourceContext;
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
 use tracing::{error, info};
 
 /// What is known from before.
@@ -104,59 +104,15 @@ fn recall(
 }
 
 fn resume(config: &Config, tail: &mut Tail<'_>, listing: Listing, recalled: Recalled) {
-    let mut places: HashMap<u64, Vec<Stored>> = HashMap::new();
-    for stored in recalled.stored {
-        places.entry(stored.number).or_default().push(stored);
-    }
+    let mut awaited = Awaited::new(recalled.stored);
     for seen in one_path_each(listing.seen, |_| None) {
-        let known = places
-            .get_mut(&seen.inode.number)
-            .and_then(|all| take(all, &seen));
-        let offset = match &known {
-            Some(stored) if stored.pos > seen.size => {
-                let (file, size) = (&stored.path, seen.size);
-                info!(%file, pos = stored.pos, size, "shorter than its position, read from 0");
-                0
-            }
-            Some(stored) => stored.pos,
+        let known = awaited.take(&seen);
+        let new = match &known {
             None if config.skip_to_end && !recalled.goes_on => seen.size,
-            None => 0,
+            _ => 0,
         };
-        if let Some(file) = tail.follow(&seen, offset) {
-            file.renamed = known.is_some_and(|stored| stored.path != file.name);
-        }
+        tail.follow_known(&seen, known, new);
     }
-    let strays: HashMap<u64, PathBuf> = listing.strays.into_iter().collect();
-    let mut elsewhere = Vec::new();
-    for stored in places.into_values().flatten().map(Stored::trusted) {
-        let stray = strays.get(&stored.number).and_then(|path| {
-            let seen = look_at(path.as_path().into(), tail.group_of(Path::new(&stored.path))?)?;
-            (belongs(&stored, &seen) && stored.pos <= seen.size).then_some(seen)
-        });
-        match stray {
-            Some(seen) => elsewhere.push((seen, stored)),
-            None => {
-                let (file, inode, pos) = (&stored.path, stored.number, stored.pos);
-                info!("Missing file: {file}, inode: {inode}, pos: {pos}");
-            }
-        }
-    }
-    elsewhere.sort_by_key(|(seen, _)| seen.modified_ns);
-    for (seen, stored) in elsewhere {
-        info!(file = %stored.path, now = %seen.path.display(), "renamed while nobody looked; read to its end");
-        if let Some(file) = tail.follow(&seen, stored.pos) {
-            file.name = stored.path;
-            tail.went(seen.inode);
-        }
-    }
-}
-
-/// The position of this file, with its own path if there are several.
-fn take(all: &mut Vec<Stored>, seen: &Seen) -> Option<Stored> {
-    let name = seen.path.to_string_lossy();
-    let place = all
-        .iter()
-        .position(|s| s.path == name && belongs(s, seen))
-        .or_else(|| all.iter().position(|s| belongs(s, seen)))?;
-    Some(all.swap_remove(place))
+    tail.awaited = awaited;
+    tail.meet_strays(&listing.strays);
 }

@@ -19,6 +19,10 @@ const TEXT_BYTES_MAX: u64 = 256 << 20;
 /// How much the clock of a file system may be behind ours.
 const CLOCKS: Duration = Duration::from_secs(1);
 
+/// How often, and how long each time, the clock of a file system is waited for: it ticks 100 to 1,000 times a second.
+const TICKS: u32 = 20;
+const TICK: Duration = Duration::from_millis(2);
+
 /// What stood in the position file at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Before {
@@ -88,14 +92,15 @@ impl Store {
         Ok(aside)
     }
 
-    /// Replaces the file by one that is made of what was listed then. When this returns, it is on disk.
+    /// Replaces the file by one that is made of what was listed then, of files of which the youngest was born at
+    /// `youngest_ns` (nanoseconds since 1970). When this returns, it is on disk.
     ///
     /// # Errors
     /// The file is somebody else's by now, or the file system refuses; the old file is still there.
-    pub(super) fn write(&mut self, text: &str, listed: SystemTime) -> io::Result<()> {
+    pub(super) fn write(&mut self, text: &str, listed: SystemTime, youngest_ns: u64) -> io::Result<()> {
         self.claim()?;
         let temporary = beside(&self.path, ".", ".new");
-        let written = self.write_beside(&temporary, text, listed);
+        let written = self.write_beside(&temporary, text, listed, youngest_ns);
         if written.is_err() {
             // It may not even be there.
             let _ = fs::remove_file(&temporary);
@@ -103,8 +108,14 @@ impl Store {
         written
     }
 
-    fn write_beside(&mut self, temporary: &Path, text: &str, listed: SystemTime) -> io::Result<()> {
-        let mut file = File::create(temporary)?;
+    fn write_beside(
+        &mut self,
+        temporary: &Path,
+        text: &str,
+        listed: SystemTime,
+        youngest_ns: u64,
+    ) -> io::Result<()> {
+        let mut file = younger(temporary, youngest_ns)?;
         lock(&file)?;
         file.write_all(text.as_bytes())?;
         if let Some(held) = &self.held {
@@ -133,6 +144,25 @@ impl Store {
         }
         lock(&there)
     }
+}
+
+/// A new file that is younger than `ns`, as all that it tells of must be older than itself. Clocks of file systems stand
+/// still for milliseconds; if a birth is in the future, or births are not told, this one is as good as any.
+fn younger(path: &Path, youngest_ns: u64) -> io::Result<File> {
+    for _ in 0..TICKS {
+        // One that was left there would be no younger for being written anew.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = File::create_new(path)?;
+        let born = file.metadata()?.created().map_or(u64::MAX, ns);
+        if born > youngest_ns {
+            return Ok(file);
+        }
+        std::thread::sleep(TICK);
+    }
+    File::create(path)
 }
 
 fn ns(time: SystemTime) -> u64 {
@@ -171,9 +201,9 @@ mod tests {
         let path = dir.path().join("new/folders/p.json");
         let (mut store, before) = Store::open(&path).unwrap();
         assert_eq!(before, None);
-        store.write("one", SystemTime::now()).unwrap();
+        store.write("one", SystemTime::now(), 0).unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
-        store.write("two", SystemTime::now()).unwrap();
+        store.write("two", SystemTime::now(), 0).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         drop(store);
         let (_, before) = Store::open(&path).unwrap();
@@ -183,18 +213,38 @@ mod tests {
     }
 
     #[test]
+    fn it_is_younger_than_the_files_that_it_tells_of() {
+        let dir = TempDir::new();
+        let path = dir.path().join("p.json");
+        let (mut store, _) = Store::open(&path).unwrap();
+        for round in 0..20 {
+            let told = dir.path().join(format!("{round}.log"));
+            let born = ns(File::create(told).unwrap().metadata().unwrap().created().unwrap());
+            store.write("one", SystemTime::now(), born).unwrap();
+            let written = ns(fs::metadata(&path).unwrap().created().unwrap());
+            assert!(written > born, "{written} is not after {born}");
+        }
+        store.write("two", SystemTime::now(), u64::MAX).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "two",
+            "a clock that is wrong stops nothing"
+        );
+    }
+
+    #[test]
     fn two_sources_with_one_file_are_noticed() {
         let dir = TempDir::new();
         let path = dir.path().join("p.json");
         let (mut one, _) = Store::open(&path).unwrap();
         // Both found nothing.
         let (mut two, _) = Store::open(&path).unwrap();
-        one.write("one", SystemTime::now()).unwrap();
-        let error = two.write("two", SystemTime::now()).unwrap_err();
+        one.write("one", SystemTime::now(), 0).unwrap();
+        let error = two.write("two", SystemTime::now(), 0).unwrap_err();
         assert!(error.to_string().contains("positionFile of its own"), "{error}");
         assert!(Store::open(&path).is_err());
         drop(one);
-        two.write("two", SystemTime::now()).unwrap();
+        two.write("two", SystemTime::now(), 0).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
     }
 
@@ -203,10 +253,10 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.path().join("p.json");
         let (mut store, _) = Store::open(&path).unwrap();
-        store.write("one", SystemTime::now()).unwrap();
+        store.write("one", SystemTime::now(), 0).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "theirs").unwrap();
-        store.write("two", SystemTime::now()).unwrap();
+        store.write("two", SystemTime::now(), 0).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
     }
 
@@ -217,7 +267,7 @@ mod tests {
         fs::write(&target, "x").unwrap();
         symlink(&target, &link).unwrap();
         let (mut store, _) = Store::open(&link).unwrap();
-        store.write("y", SystemTime::now()).unwrap();
+        store.write("y", SystemTime::now(), 0).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&target).unwrap(), "y");
     }
@@ -231,10 +281,10 @@ mod tests {
         let aside = store.put_aside(7).unwrap();
         assert_eq!(aside, dir.path().join("p.json.bad-7"));
         assert_eq!(fs::read_to_string(aside).unwrap(), "\u{0}garbage");
-        store.write("good", SystemTime::now()).unwrap();
+        store.write("good", SystemTime::now(), 0).unwrap();
         // A folder in the way of the temporary file.
         fs::create_dir(dir.path().join(".p.json.new")).unwrap();
-        assert!(store.write("more", SystemTime::now()).is_err());
+        assert!(store.write("more", SystemTime::now(), 0).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "good");
     }
 }

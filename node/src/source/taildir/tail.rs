@@ -12,6 +12,7 @@
 //! A turn ends where the file ended when it began, so a writer who is as fast as we are keeps nobody else waiting.
 
 use super::Config;
+use super::awaited::Awaited;
 use super::file::{Former, Tailed, entries};
 use super::folders::Folders;
 use super::identity::Inode;
@@ -42,6 +43,8 @@ pub(super) struct Tail<'a> {
     pub(super) ctx: &'a SourceContext,
     pub(super) files: HashMap<Inode, Tailed>,
     pub(super) former: Former,
+    /// Positions from before the start whose files are not seen yet.
+    pub(super) awaited: Awaited,
     /// In the order of their turns.
     pub(super) order: Vec<Inode>,
     /// Open handles, the least recently used first.
@@ -88,6 +91,7 @@ impl<'a> Tail<'a> {
             ctx,
             files: HashMap::new(),
             former: Former::default(),
+            awaited: Awaited::default(),
             order: Vec::new(),
             open: BTreeMap::new(),
             uses: 0,
@@ -179,6 +183,8 @@ impl<'a> Tail<'a> {
             // As they are called now, so that a restart knows them.
             if self.folders.may_have_changed() {
                 self.list();
+                // Whoever passed before the listing went before those that it misses.
+                self.hear();
             }
             self.begin_to_write();
         }
@@ -189,8 +195,9 @@ impl<'a> Tail<'a> {
         self.wrote = Instant::now();
         let files = self.order.iter().filter_map(|inode| self.files.get(inode));
         let (gone, there): (Vec<&Tailed>, Vec<&Tailed>) = files.partition(|f| f.gone);
-        let text = entries(there.into_iter().chain(gone));
-        self.positions.write(text, self.listed);
+        let text = entries(there.into_iter().chain(gone), self.awaited.entries());
+        let youngest = self.files.values().filter_map(|f| f.born_ns).max();
+        self.positions.write(text, self.listed, youngest.unwrap_or(0));
     }
 
     async fn collect_written(&mut self, wait: bool) -> Result<(), RunError> {

@@ -217,6 +217,7 @@ impl Tail<'_> {
                     // Rotation goes on meanwhile.
                     if self.folders.may_have_changed() && self.pace.may_list(self.start.elapsed()) {
                         self.list();
+                        self.hear();
                     }
                     self.keep_positions().await?;
                 }
