@@ -21,6 +21,7 @@ mod subject;
 mod syslog;
 mod tail;
 mod usage;
+mod window;
 mod wire;
 
 use anyhow::{Context as _, Result};

@@ -6,16 +6,14 @@
 //! went through. An event counts when it has been verified.
 
 use crate::case::{Case, PORT_COLLECT, PORT_TARGET};
-use crate::connection::latency_histogram;
-use crate::drive::{CONNECTIONS_MAX, Moment, Outcome, SECONDS_MAX, THREAD_NAME};
+use crate::drive::{CONNECTIONS_MAX, SECONDS_MAX, THREAD_NAME};
 use crate::identity::{BODY_SIZE_MAX, LINE_SIZE_MIN, Line, Producer};
 use crate::ledger::SentBy;
-use crate::progress::Progress;
-use crate::report::{Report, SubjectFigures};
-use crate::run::{Settings, Window};
+use crate::report::Report;
+use crate::run::Settings;
 use crate::serve::{Mode, Server};
 use crate::subject::{Subject, free_ports};
-use crate::usage;
+use crate::window::Measured;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -63,66 +61,20 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
     let (subject, started) = Subject::start(case, &node, &arguments, &ports)?;
     let writers = Writers::start(&subject.folder().join(FILES), case, &collector)?;
 
-    let mut progress = Progress::new(&case.name, case.warm_up + measure);
-    let mut wait = |until: Instant| {
-        while Instant::now() < until && writers.all_alive() {
-            progress.show(collector.distinct());
-            let left = until.saturating_duration_since(Instant::now());
-            std::thread::sleep(left.min(Duration::from_millis(100)));
-        }
-    };
-    let mut cpu = [Window::default(); 4];
-    let mut note = |moment| -> Result<()> {
-        let now = [
-            subject.cpu()?,
-            usage::cpu_of_own_threads(THREAD_NAME)?,
-            usage::cpu_of_host()?,
-            usage::cpu_of_process(std::process::id())?,
-        ];
-        cpu.iter_mut()
-            .zip(now)
-            .for_each(|(window, value)| window.note(moment, value));
-        Ok(())
-    };
-    wait(Instant::now() + case.warm_up);
-    note(Moment::Begin)?;
-    let (start, before) = (Instant::now(), collector.distinct());
-    wait(start + measure);
-    let (elapsed, events) = (start.elapsed(), collector.distinct() - before);
-    note(Moment::End)?;
-    progress.done();
-
+    let measured = Measured::over(
+        case,
+        measure,
+        &subject,
+        || writers.all_alive(),
+        || Ok(collector.distinct()),
+    )?;
     let (sent, rotations) = writers.stop().with_context(|| subject.diagnosis())?;
     eprintln!("{}: {rotations} rotations", case.name);
     let expected = sent.iter().map(SentBy::acknowledged).sum();
     collector.wait_for(expected, DRAIN_PATIENCE, Instant::now() + DRAIN_TIME_MAX);
     std::thread::sleep(AFTERMATH);
     let verdict = collector.verdict(Some(&sent));
-    let peak_kib = subject.peak_kib()?;
-    subject.stop()?;
-    let [subject_cpu, driver_cpu, host_cpu, own_cpu] = cpu.map(|window| window.length());
-    Ok(Report {
-        name: case.name.clone(),
-        outcome: Outcome {
-            calls: events,
-            events,
-            failed: 0,
-            errors: 0,
-            frame_size: case.shape.body + 1,
-            elapsed,
-            latency: latency_histogram()?,
-            sent,
-        },
-        driver_cpu,
-        subject: Some(SubjectFigures {
-            started,
-            cpu: subject_cpu,
-            other_cpu: host_cpu.saturating_sub(subject_cpu + own_cpu),
-            peak_kib,
-        }),
-        reference: None,
-        verdict: Some(verdict),
-    })
+    measured.report(case, subject, started, sent, Some(verdict))
 }
 
 fn check(case: &Case, measure: Duration) -> Result<()> {

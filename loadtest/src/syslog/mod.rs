@@ -7,15 +7,13 @@
 mod message;
 
 use crate::case::{Case, PORT_TARGET};
-use crate::connection::latency_histogram;
-use crate::drive::{Moment, Outcome, SECONDS_MAX, THREAD_NAME};
+use crate::drive::{SECONDS_MAX, THREAD_NAME};
 use crate::identity::Producer;
 use crate::ledger::SentBy;
-use crate::progress::Progress;
-use crate::report::{Report, SubjectFigures};
-use crate::run::{Settings, Window};
+use crate::report::Report;
+use crate::run::Settings;
 use crate::subject::{Subject, free_ports};
-use crate::usage;
+use crate::window::Measured;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use message::{CONNECTIONS_MAX, Chunk, MESSAGE_SIZE_MIN, line_size};
 use std::io::Write as _;
@@ -57,66 +55,13 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
         }
     };
 
-    let mut progress = Progress::new(&case.name, case.warm_up + measure);
-    let mut wait = |until: Instant| -> Result<()> {
-        while Instant::now() < until && senders.all_alive() {
-            progress.show(seen()?);
-            let left = until.saturating_duration_since(Instant::now());
-            std::thread::sleep(left.min(Duration::from_millis(100)));
-        }
-        Ok(())
-    };
-    let mut cpu = [Window::default(); 4];
-    let mut note = |moment| -> Result<()> {
-        let now = [
-            subject.cpu()?,
-            usage::cpu_of_own_threads(THREAD_NAME)?,
-            usage::cpu_of_host()?,
-            usage::cpu_of_process(std::process::id())?,
-        ];
-        cpu.iter_mut()
-            .zip(now)
-            .for_each(|(window, value)| window.note(moment, value));
-        Ok(())
-    };
-    wait(Instant::now() + case.warm_up)?;
-    note(Moment::Begin)?;
-    let (start, before) = (Instant::now(), seen()?);
-    wait(start + measure)?;
-    let (elapsed, events) = (start.elapsed(), seen()? - before);
-    note(Moment::End)?;
-    progress.done();
-
+    let measured = Measured::over(case, measure, &subject, || senders.all_alive(), seen)?;
     let sent = senders.stop().with_context(|| subject.diagnosis())?;
     let verdict = match &folder {
         Some(folder) => Some(verdict(folder, case.shape.body, &sent)?),
         None => None,
     };
-    let peak_kib = subject.peak_kib()?;
-    subject.stop()?;
-    let [subject_cpu, driver_cpu, host_cpu, own_cpu] = cpu.map(|window| window.length());
-    Ok(Report {
-        name: case.name.clone(),
-        outcome: Outcome {
-            calls: events,
-            events,
-            failed: 0,
-            errors: 0,
-            frame_size: case.shape.body + 1,
-            elapsed,
-            latency: latency_histogram()?,
-            sent,
-        },
-        driver_cpu,
-        subject: Some(SubjectFigures {
-            started,
-            cpu: subject_cpu,
-            other_cpu: host_cpu.saturating_sub(subject_cpu + own_cpu),
-            peak_kib,
-        }),
-        reference: None,
-        verdict,
-    })
+    measured.report(case, subject, started, sent, verdict)
 }
 
 fn check(case: &Case, measure: Duration) -> Result<()> {

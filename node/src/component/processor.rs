@@ -9,7 +9,7 @@
 use super::BoxFuture;
 use super::context::Common;
 use super::error::{Kind, RunError};
-use cluster::group::Ended;
+use cluster::group::{Change, Ended};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -171,6 +171,36 @@ pub fn ended(result: &Result<Round, RunError>) -> Ended {
             Kind::RetryAfter(after) => after,
             _ => Duration::ZERO,
         }),
+    }
+}
+
+/// Tells what became of a sink: its first failure of a row is news, in the words of `failed`, and that it is back.
+pub fn report(
+    group: &str,
+    sink: &str,
+    change: Option<Change>,
+    result: &Result<Round, RunError>,
+    failed: &str,
+) {
+    let error = result.as_ref().err().map(tracing::field::display);
+    match change {
+        Some(Change::Failed(1, left_out)) => {
+            tracing::warn!(group, error, ?left_out, "Sink {sink} {failed}");
+        }
+        Some(Change::Failed(attempt, left_out)) => {
+            tracing::debug!(group, error, attempt, ?left_out, "Sink {sink} failed again");
+        }
+        Some(Change::Recovered) => tracing::info!(group, "Sink {sink} is back"),
+        None => {}
+    }
+}
+
+/// The failure of a round in which no sink is left to ask, to be tried again when the next one may be.
+pub fn none_left(message: &'static str, next: Option<Duration>, last: Option<RunError>) -> RunError {
+    let all = RunError::retry_after(next.unwrap_or_default(), message);
+    match last {
+        Some(last) => all.caused_by(last),
+        None => all,
     }
 }
 

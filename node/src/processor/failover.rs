@@ -16,14 +16,19 @@
 
 use crate::component::error::{BuildError, RunError};
 use crate::component::keys::{Keys, Severity, nearest};
-use crate::component::processor::{DynProcessor, Processor, ProcessorContext, Round, Turns, ended};
+use crate::component::processor::{
+    DynProcessor, Processor, ProcessorContext, Round, Turns, ended, none_left, report,
+};
 use crate::component::registry::Type;
 use crate::component::sink::SinkContext;
-use cluster::group::Change;
 use cluster::group::failover::{Failover, Member, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What is told of a sink's first failure, and of a round without any sink left; both Flume's words.
+const FAILED: &str = "failed and has been sent to failover list";
+const NONE_LEFT: &str = "All sinks failed to process, nothing left to failover to";
 
 /// How the list names it.
 pub const TYPE: Type<Box<dyn DynProcessor>> = Type {
@@ -160,12 +165,12 @@ impl Processor for Highest {
             let next = machine.poll_timeout().map(|at| at - clock.now());
             let Some((at, result)) = self.turns.ended(next).await else {
                 if self.turns.is_empty() {
-                    return Err(nothing_left(next, last));
+                    return Err(none_left(NONE_LEFT, next, last));
                 }
                 continue; // time for a probe
             };
             let change = machine.ended(at, ended(&result), clock.now());
-            report(&ctx.common.name, sinks[at].name(), change, result.as_ref().err());
+            report(&ctx.common.name, sinks[at].name(), change, &result, FAILED);
             match result {
                 Ok(round) => return Ok(round),
                 Err(error) => last = Some(error),
@@ -184,37 +189,6 @@ fn machine(config: &Config, ctx: &ProcessorContext) -> Failover {
             channel,
         });
     Failover::new(&members.collect::<Vec<_>>(), config.penalty_max)
-}
-
-fn nothing_left(next: Option<Duration>, last: Option<RunError>) -> RunError {
-    let all = RunError::retry_after(
-        next.unwrap_or_default(),
-        "All sinks failed to process, nothing left to failover to",
-    );
-    match last {
-        Some(last) => all.caused_by(last),
-        None => all,
-    }
-}
-
-/// The first failure of a row is news, and that the sink is back.
-fn report(group: &str, sink: &str, change: Option<Change>, error: Option<&RunError>) {
-    let error = error.map(tracing::field::display);
-    match change {
-        Some(Change::Failed(1, retry_in)) => {
-            tracing::warn!(
-                group,
-                error,
-                ?retry_in,
-                "Sink {sink} failed and has been sent to failover list"
-            );
-        }
-        Some(Change::Failed(attempt, retry_in)) => {
-            tracing::debug!(group, error, attempt, ?retry_in, "Sink {sink} failed again");
-        }
-        Some(Change::Recovered) => tracing::info!(group, "Sink {sink} is back"),
-        None => {}
-    }
 }
 
 #[cfg(test)]

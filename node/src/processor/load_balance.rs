@@ -15,11 +15,16 @@
 
 use crate::component::error::{BuildError, RunError};
 use crate::component::keys::{Keys, Severity};
-use crate::component::processor::{DynProcessor, Processor, ProcessorContext, Round, Turns, ended};
+use crate::component::processor::{
+    DynProcessor, Processor, ProcessorContext, Round, Turns, ended, none_left, report,
+};
 use crate::component::registry::Type;
-use cluster::group::Change;
 use cluster::group::balance::{Balance, Order, Settings};
 use std::time::Duration;
+
+/// What is told of a sink's first failure, and of a round without any sink left; the second is Flume's.
+const FAILED: &str = "failed, the next one is asked";
+const NONE_LEFT: &str = "All configured sinks have failed";
 
 /// How the list names it.
 pub const TYPE: Type<Box<dyn DynProcessor>> = Type {
@@ -119,12 +124,12 @@ impl Processor for InTurn {
             let next = machine.poll_timeout(now).map(|at| at - now);
             let Some((at, result)) = self.turns.ended(next).await else {
                 if self.turns.is_empty() {
-                    return Err(all_failed(next, last));
+                    return Err(none_left(NONE_LEFT, next, last));
                 }
                 continue; // time for another sink
             };
             let change = machine.ended(at, ended(&result), clock.now());
-            report(&ctx.common.name, sinks[at].name(), change, result.as_ref().err());
+            report(&ctx.common.name, sinks[at].name(), change, &result, FAILED);
             match result {
                 Ok(round) => return Ok(round),
                 Err(error) => last = Some(error),
@@ -141,34 +146,6 @@ fn machine(config: Config, ctx: &ProcessorContext) -> Balance {
         seed: ctx.common.seed,
     };
     Balance::new(&ctx.channels(), settings)
-}
-
-fn all_failed(next: Option<Duration>, last: Option<RunError>) -> RunError {
-    let all = RunError::retry_after(next.unwrap_or_default(), "All configured sinks have failed");
-    match last {
-        Some(last) => all.caused_by(last),
-        None => all,
-    }
-}
-
-/// The first failure of a row is news, and that the sink is back.
-fn report(group: &str, sink: &str, change: Option<Change>, error: Option<&RunError>) {
-    let error = error.map(tracing::field::display);
-    match change {
-        Some(Change::Failed(1, left_out)) => {
-            tracing::warn!(
-                group,
-                error,
-                ?left_out,
-                "Sink {sink} failed, the next one is asked"
-            );
-        }
-        Some(Change::Failed(attempt, left_out)) => {
-            tracing::debug!(group, error, attempt, ?left_out, "Sink {sink} failed again");
-        }
-        Some(Change::Recovered) => tracing::info!(group, "Sink {sink} is back"),
-        None => {}
-    }
 }
 
 #[cfg(test)]
