@@ -2,20 +2,37 @@
 //!
 //! A run is a seed. It writes, takes and moves positions in random groups on a disk in memory, loses its power or gets an
 //! error at a random call, opens the log anew (which may be interrupted as well), and compares what is there with what was
-//! acknowledged. `MILLRACE_SEEDS=from..to` chooses other seeds than the few of a plain test run; a failing seed is printed.
+//! acknowledged. Where the power goes, one history ends in several ways: each is a crash state. `MILLRACE_SEEDS=from..to`
+//! chooses other seeds than the few of a plain test run; a failing seed is printed with the command that runs it again.
+
+#[path = "journal/mutants.rs"]
+mod mutants;
 
 use bytes::Bytes;
 use cluster::journal::{
     CommitError, Config, Disk, Log, OpenError, Opened, Put, RangeSet, ReadError, Reader, Transaction,
 };
 use cluster::sim::disk::SimDisk;
+use mutants::{Given, Mistake};
 use proto::journal::{Range, Record};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const SHARD: [u8; 16] = [7; 16];
+
+/// Runs of a plain test run: a hundred thousand crash states.
+const RUNS: u64 = 5_000;
+
+/// In how many ways a history ends where the power goes, besides the one in which it goes on.
+const FORKS: u64 = 9;
+
+thread_local! {
+    /// Crashes after which what was there was held against the model.
+    static STATES: Cell<u64> = const { Cell::new(0) };
+}
 
 fn config() -> Config {
     Config {
@@ -124,52 +141,83 @@ fn observe<D: Disk>(log: &Log<D>) -> Result<Model, ReadError> {
     Ok(model)
 }
 
-fn open(
-    disk: &SimDisk,
-    rng: &mut SmallRng,
-    mut distrust: bool,
-    model: &Model,
-    doubt: &[Step],
-) -> (Log<SimDisk>, Model) {
-    let mut last = None;
-    for attempt in 0..50 {
-        if attempt < 3 && rng.random::<f64>() < 0.4 {
-            let at = disk.calls() + rng.random_range(1..60);
-            if rng.random() {
-                disk.crash_at(at)
-            } else {
-                disk.fail_at(at)
-            }
-        }
-        match Log::open(disk.clone(), opened(rng.random(), distrust)) {
-            Ok((log, _)) => {
-                // The power may go while it is read.
-                if let Ok(seen) = observe(&log) {
-                    check(&seen, model, doubt);
-                    return (log, seen);
-                }
-            }
-            Err(OpenError::Disk(why)) => last = Some(why),
-            // A sync failed on a full disk: the copy of the newest segment needs room.
-            Err(OpenError::Full(_)) if distrust => disk.set_room(u64::MAX),
-            Err(why) => panic!("F6 without damage: {why}"),
-        }
-        if disk.is_crashed() {
-            end_of_life(disk, rng);
-            distrust = false;
-        } else {
-            distrust = true;
-        }
-    }
-    panic!("the log does not open any more: {last:?}");
+/// What a run is about: the disk, what the log does wrong if anything, and the dice.
+struct World {
+    disk: SimDisk,
+    mistake: Option<Mistake>,
+    rng: SmallRng,
 }
 
-/// The power was lost, or only the process was killed.
-fn end_of_life(disk: &SimDisk, rng: &mut SmallRng) {
-    if rng.random() {
-        disk.crash(rng.random())
-    } else {
-        disk.revive()
+impl World {
+    fn given(&self) -> Given {
+        Given::new(self.disk.clone(), self.mistake)
+    }
+
+    /// Opens the log, whatever comes between, and holds what is there against the model.
+    fn open(&mut self, mut distrust: bool, model: &Model, doubt: &[Step]) -> (Log<Given>, Model) {
+        let mut last = None;
+        for attempt in 0..50 {
+            if attempt < 3 && self.rng.random::<f64>() < 0.4 {
+                let at = self.disk.calls() + self.rng.random_range(1..60);
+                if self.rng.random() {
+                    self.disk.crash_at(at)
+                } else {
+                    self.disk.fail_at(at)
+                }
+            }
+            match Log::open(self.given(), opened(self.rng.random(), distrust)) {
+                Ok((log, _)) => {
+                    // The power may go while it is read.
+                    if let Ok(seen) = observe(&log) {
+                        check(&seen, model, doubt);
+                        return (log, seen);
+                    }
+                }
+                Err(OpenError::Disk(why)) => last = Some(why),
+                // A sync failed on a full disk: the copy of the newest segment needs room.
+                Err(OpenError::Full(_)) if distrust => self.disk.set_room(u64::MAX),
+                Err(why) => panic!("F6 without damage: {why}"),
+            }
+            distrust = !self.next_life(model, doubt);
+        }
+        panic!("the log does not open any more: {last:?}");
+    }
+
+    /// Something failed, and the log is to be opened anew: in the same process, in the next one, or after the power came
+    /// back. Says whether it is another process.
+    fn next_life(&mut self, model: &Model, doubt: &[Step]) -> bool {
+        if !self.disk.is_crashed() {
+            return self.rng.random::<f64>() < 0.3;
+        }
+        for _ in 0..FORKS {
+            self.crash_state(model, doubt);
+        }
+        if self.rng.random() {
+            self.disk.crash(self.rng.random());
+            STATES.set(STATES.get() + 1);
+        } else {
+            self.disk.revive();
+        }
+        true
+    }
+
+    /// One of the many things that may be there when the power comes back; somebody may have filled the disk meanwhile.
+    fn crash_state(&mut self, model: &Model, doubt: &[Step]) {
+        let fork = self.disk.fork();
+        fork.crash(self.rng.random());
+        let is_full = self.rng.random::<f64>() < 0.3;
+        if is_full {
+            fork.set_room(0);
+        }
+        let given = Given::new(fork, self.mistake);
+        STATES.set(STATES.get() + 1);
+        let log = match Log::open(given, opened(self.rng.random(), false)) {
+            Ok((log, _)) => log,
+            // It was only being made.
+            Err(OpenError::Full(_)) if is_full && *model == Model::default() => return,
+            Err(why) => panic!("F6 without damage: {why}"),
+        };
+        check(&observe(&log).expect("no fault is left"), model, doubt);
     }
 }
 
@@ -250,7 +298,7 @@ fn steps(rng: &mut SmallRng, model: &Model, next_id: &mut u64) -> Vec<Step> {
         .collect()
 }
 
-fn commit(log: &mut Log<SimDisk>, steps: &[Step]) -> Vec<Result<u64, CommitError>> {
+fn commit(log: &mut Log<Given>, steps: &[Step]) -> Vec<Result<u64, CommitError>> {
     let ids: Vec<[u8; 8]> = steps
         .iter()
         .map(|s| match s {
@@ -295,7 +343,7 @@ fn commit(log: &mut Log<SimDisk>, steps: &[Step]) -> Vec<Result<u64, CommitError
         .collect()
 }
 
-fn run(seed: u64) {
+fn run(seed: u64, mistake: Option<Mistake>) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let tight = rng.random::<f64>() < 0.3;
     let disk = if tight {
@@ -303,16 +351,18 @@ fn run(seed: u64) {
     } else {
         SimDisk::default()
     };
-    let (mut log, mut model) = open(&disk, &mut rng, false, &Model::default(), &[]);
+    let mut world = World { disk, mistake, rng };
+    let (mut log, mut model) = world.open(false, &Model::default(), &[]);
     let mut next_id = 0;
-    for _ in 0..rng.random_range(5..60) {
-        match rng.random_range(0..20) {
-            0 => disk.crash_at(disk.calls() + rng.random_range(1..25)),
-            1 => disk.fail_at(disk.calls() + rng.random_range(1..25)),
+    for _ in 0..world.rng.random_range(5..60) {
+        let soon = world.disk.calls() + world.rng.random_range(1..25);
+        match world.rng.random_range(0..20) {
+            0 => world.disk.crash_at(soon),
+            1 => world.disk.fail_at(soon),
             2 => {
                 // Stopped in order, or killed: what the system has, it keeps.
                 drop(log);
-                (log, model) = open(&disk, &mut rng, false, &model, &[]);
+                (log, model) = world.open(false, &model, &[]);
                 continue;
             }
             3 if log.poisoned().is_none() => {
@@ -320,49 +370,77 @@ fn run(seed: u64) {
             }
             _ => {}
         }
-        let steps = steps(&mut rng, &model, &mut next_id);
+        let steps = steps(&mut world.rng, &model, &mut next_id);
         let results = commit(&mut log, &steps);
-        let mut doubt = Vec::new();
-        for (step, result) in steps.iter().zip(results) {
-            match result {
-                Ok(first) => {
-                    assert!(doubt.is_empty(), "nothing is acknowledged behind what failed");
-                    if matches!(step, Step::Put { .. }) {
-                        assert_eq!(first, model.next, "F5");
-                    }
-                    model.apply(step);
-                }
-                Err(CommitError::Full) => {
-                    assert!(
-                        tight && matches!(step, Step::Put { .. }),
-                        "only puts find a disk full"
-                    );
-                }
-                Err(CommitError::TooLarge { .. }) => panic!("none is"),
-                Err(CommitError::Poisoned(_)) => doubt.push(step.clone()),
-            }
-        }
+        let doubt = booked(&mut model, &steps, results, tight);
         if log.poisoned().is_some() {
             drop(log);
-            let crashed = disk.is_crashed();
-            if crashed {
-                end_of_life(&disk, &mut rng);
-            }
-            (log, model) = open(&disk, &mut rng, !crashed, &model, &doubt);
+            let distrust = !world.next_life(&model, &doubt);
+            (log, model) = world.open(distrust, &model, &doubt);
         }
     }
-    if !disk.is_crashed() && log.poisoned().is_none() {
-        disk.crash_at(u64::MAX);
-        disk.fail_at(u64::MAX);
+    if !world.disk.is_crashed() && log.poisoned().is_none() {
+        world.disk.crash_at(u64::MAX);
+        world.disk.fail_at(u64::MAX);
         check(&observe(&log).expect("no fault is left"), &model, &[]);
-        if tight {
-            drain(&mut log, &mut model);
+        if tight || world.rng.random::<f64>() < 0.2 {
+            drain(&mut world, log, model, &mut next_id);
         }
     }
 }
 
-/// A full disk drains: every event can be taken, and then there is room again.
-fn drain(log: &mut Log<SimDisk>, model: &mut Model) {
+/// Books what was acknowledged, and returns what nobody knows.
+fn booked(
+    model: &mut Model,
+    steps: &[Step],
+    results: Vec<Result<u64, CommitError>>,
+    tight: bool,
+) -> Vec<Step> {
+    let mut doubt = Vec::new();
+    for (step, result) in steps.iter().zip(results) {
+        match result {
+            Ok(first) => {
+                assert!(doubt.is_empty(), "nothing is acknowledged behind what failed");
+                if matches!(step, Step::Put { .. }) {
+                    assert_eq!(first, model.next, "F5");
+                }
+                model.apply(step);
+            }
+            Err(CommitError::Full) => {
+                assert!(
+                    tight && matches!(step, Step::Put { .. }),
+                    "only puts find a disk full"
+                );
+            }
+            Err(CommitError::TooLarge { .. }) => panic!("none is"),
+            Err(CommitError::Poisoned(_)) => doubt.push(step.clone()),
+        }
+    }
+    doubt
+}
+
+/// A full disk drains: puts are refused, the log opens again and again, every event can be taken, and then there is room
+/// again. Somebody else has filled it, so that not one more file can be made.
+fn drain(world: &mut World, mut log: Log<Given>, mut model: Model, next_id: &mut u64) {
+    world.disk.set_room(0);
+    for _ in 0..400 {
+        *next_id += 1;
+        let step = Step::Put {
+            id: *next_id,
+            bodies: vec![vec![b'x'; 4_000]],
+        };
+        match commit(&mut log, std::slice::from_ref(&step)).remove(0) {
+            Ok(_) => model.apply(&step),
+            Err(CommitError::Full) => break,
+            Err(why) => panic!("a full disk refuses puts and nothing else: {why}"),
+        }
+    }
+    for _ in 0..world.rng.random_range(0..3) {
+        drop(log);
+        let opened = Log::open(world.given(), opened(world.rng.random(), false));
+        log = opened.expect("a full disk does not keep a log from opening").0;
+        check(&observe(&log).expect("no fault is left"), &model, &[]);
+    }
     while !model.events.is_empty() {
         let some: RangeSet = model
             .events
@@ -373,21 +451,21 @@ fn drain(log: &mut Log<SimDisk>, model: &mut Model) {
                 end: n + 1,
             })
             .collect();
+        *next_id += 1;
         let step = Step::Take {
-            id: u64::MAX,
+            id: *next_id,
             events: (&some).into(),
         };
-        assert!(
-            commit(log, std::slice::from_ref(&step)).iter().all(Result::is_ok),
-            "takes go on"
-        );
+        let took = commit(&mut log, std::slice::from_ref(&step));
+        assert!(took.iter().all(Result::is_ok), "takes go on: {took:?}");
         model.apply(&step);
     }
+    world.disk.set_room(u64::MAX);
     let step = Step::Put {
         id: u64::MAX,
         bodies: vec![b"room".to_vec()],
     };
-    let put = commit(log, &[step]);
+    let put = commit(&mut log, &[step]);
     assert!(put[0].is_ok(), "room is used again: {put:?}");
 }
 
@@ -405,8 +483,10 @@ fn option_env_at_run(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn each(default: std::ops::Range<u64>, run: impl Fn(u64)) {
+/// Runs a test for each seed, and says how to run one again that failed.
+fn each(test: &str, default: std::ops::Range<u64>, run: impl Fn(u64)) {
     let seeds = seeds(default);
+    println!("{test}: MILLRACE_SEEDS={}..{}", seeds.start, seeds.end);
     let (mut passed, mut failed) = (0, 0);
     for seed in seeds {
         match catch_unwind(AssertUnwindSafe(|| run(seed))) {
@@ -414,7 +494,7 @@ fn each(default: std::ops::Range<u64>, run: impl Fn(u64)) {
             Err(_) => {
                 failed += 1;
                 eprintln!(
-                    "seed {seed} failed; again: MILLRACE_SEEDS={seed}..{} cargo test -p cluster --test journal",
+                    "seed {seed} failed; again: MILLRACE_SEEDS={seed}..{} cargo test -p cluster --test journal {test}",
                     seed + 1
                 );
                 if failed > 5 {
@@ -429,7 +509,15 @@ fn each(default: std::ops::Range<u64>, run: impl Fn(u64)) {
 
 #[test]
 fn what_was_acknowledged_survives_every_crash_and_nothing_else_appears() {
-    each(0..3_000, run);
+    each(
+        "what_was_acknowledged_survives_every_crash_and_nothing_else_appears",
+        0..RUNS,
+        |seed| run(seed, None),
+    );
+    println!("{} crash states", STATES.get());
+    if option_env_at_run("MILLRACE_SEEDS").is_none() {
+        assert!(STATES.get() >= 100_000, "{} crash states", STATES.get());
+    }
 }
 
 /// Writes a log, damages it in one place of what was acknowledged, and reads it: the damage is reported, or it was where
@@ -437,7 +525,9 @@ fn what_was_acknowledged_survives_every_crash_and_nothing_else_appears() {
 fn damage(seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed ^ 0xbad);
     let disk = SimDisk::default();
-    let (mut log, mut model) = open_calm(&disk, &mut rng);
+    let given = Given::new(disk.clone(), None);
+    let (mut log, _) = Log::open(given, opened(rng.random(), false)).expect("an empty disk");
+    let mut model = Model::default();
     let mut next_id = 0;
     for _ in 0..rng.random_range(3..40) {
         let steps = steps(&mut rng, &model, &mut next_id);
@@ -454,20 +544,30 @@ fn damage(seed: u64) {
     let name = format!("seg-{number:016x}.wal");
     let used = 4_096 + (info.end_lsn.min(lsn) - info.first_lsn) as usize;
     let at = rng.random_range(0..used);
-    let kind = rng.random_range(0..3);
+    let kind = rng.random_range(0..6);
     let old = disk.content(&name).expect("the segment is there");
+    // What a recycled file still holds of its former life: the same place in another segment.
+    let (stale, _) = segments[rng.random_range(0..segments.len())];
+    let stale = disk
+        .content(&format!("seg-{stale:016x}.wal"))
+        .expect("the segment is there");
+    let (sector, page) = (at / 512 * 512, at / 4_096 * 4_096);
     disk.damage(&name, |bytes| match kind {
         0 => bytes[at] ^= 1 << (seed % 8),
-        // A write that never happened, or went elsewhere: a page of zeroes, or of another place.
-        1 => bytes[at / 4_096 * 4_096..][..4_096].fill(0),
-        _ => {
+        // Writes that never happened.
+        1 => bytes[sector..][..512].fill(0),
+        2 => bytes[page..][..4_096].fill(0),
+        // One that went elsewhere.
+        3 => {
             let from = rng.random_range(0..used) / 4_096 * 4_096;
-            bytes.copy_within(from..from + 4_096, at / 4_096 * 4_096);
+            bytes.copy_within(from..from + 4_096, page);
         }
+        4 => bytes[page..][..4_096].copy_from_slice(&stale[page..][..4_096]),
+        _ => bytes[sector..][..512].copy_from_slice(&stale[sector..][..512]),
     })
     .expect("the segment is there");
     let changed = disk.content(&name).expect("the segment is there") != old;
-    let reported = match Log::open(disk.clone(), opened(seed, false)) {
+    let reported = match Log::open(Given::new(disk.clone(), None), opened(seed, false)) {
         Err(OpenError::Disk(why)) => panic!("no disk error: {why}"),
         Err(_) => true,
         Ok((log, _)) => match observe(&log) {
@@ -497,7 +597,7 @@ fn skipped(disk: &SimDisk, seed: u64, model: &Model) {
         skip_damage: true,
         ..opened(seed, false)
     };
-    let (log, report) = match Log::open(disk.clone(), how) {
+    let (log, report) = match Log::open(Given::new(disk.clone(), None), how) {
         Ok(opened) => opened,
         // Its first page: nothing tells where its blocks belong.
         Err(OpenError::NoSnapshot { .. } | OpenError::Segment { .. } | OpenError::Stranger { .. }) => return,
@@ -540,12 +640,11 @@ fn skipped(disk: &SimDisk, seed: u64, model: &Model) {
     }
 }
 
-fn open_calm(disk: &SimDisk, rng: &mut SmallRng) -> (Log<SimDisk>, Model) {
-    let (log, _) = Log::open(disk.clone(), opened(rng.random(), false)).expect("an empty disk");
-    (log, Model::default())
-}
-
 #[test]
 fn damage_to_what_was_acknowledged_is_never_silent() {
-    each(0..1_000, damage);
+    each(
+        "damage_to_what_was_acknowledged_is_never_silent",
+        0..2_000,
+        damage,
+    );
 }

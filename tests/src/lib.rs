@@ -13,6 +13,8 @@
 //! | `http`    | pages of metrics and health; events for http sources                     |
 //! | `netcat`  | lines, each of which is answered                                         |
 //! | `peer`    | foreign systems that may be missing                                      |
+//! | `seeds`   | numbers that decide a randomised test, and how to run one again          |
+//! | `volume`  | a file system of a test's own, to fill it and to cut its power           |
 //!
 //! Nothing here uses the crates `proto` or `node`: a mistake of theirs must not hide by being made on both sides. And
 //! everything here panics where a test would have to fail anyway, with a message that says what was waited for.
@@ -27,4 +29,6 @@ pub mod netcat;
 pub mod peer;
 pub mod port;
 pub mod process;
+pub mod seeds;
+pub mod volume;
 pub mod wait;

@@ -22,6 +22,12 @@ pub fn missing(peer: &str, reason: &str) {
     );
 }
 
+/// Says that a test is skipped because this machine cannot have what it needs: a privilege, a device. Never a failure:
+/// nobody could help it.
+pub fn impossible(what: &str, reason: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: {what} cannot be had here: {reason}");
+}
+
 /// What is said: an error where it is a failure.
 fn report(peer: &str, reason: &str, required: bool) -> Result<String, String> {
     if required {

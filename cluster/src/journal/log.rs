@@ -595,18 +595,36 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// The two small files, as far as they are missing and there is room.
+    /// The two small files, as far as they are missing and there is room. They are durable before anything is
+    /// acknowledged: after a crash on a full disk they could not be made again.
     pub(super) fn make_spares(&mut self) -> Result<(), DiskError> {
-        let lean = |bytes: u64, config: &Config| bytes < config.segment_bytes;
-        let current = u64::from(self.is_lean()) as usize;
-        let have = self.free.iter().filter(|(_, b)| lean(*b, &self.config)).count() + current;
-        for _ in have..FREE_FILES_MAX {
+        let Config {
+            segment_bytes,
+            spare_bytes,
+            ..
+        } = self.config;
+        let is_spare = |bytes: u64| (spare_bytes..segment_bytes).contains(&bytes);
+        let mut have = self.free.iter().filter(|(_, bytes)| is_spare(*bytes)).count();
+        have += usize::from(self.is_lean());
+        let before = have;
+        while have < FREE_FILES_MAX {
             let name = format!("free-{:016x}.wal", self.rng.random::<u64>());
-            match self.disk.create(&name, self.config.spare_bytes) {
-                Ok(_) => self.free.push((name, self.config.spare_bytes)),
+            match self.disk.create(&name, spare_bytes) {
+                Ok(file) => self.disk.sync(&file)?,
                 Err(why) if why.kind == DiskErrorKind::Full => break,
                 Err(why) => return Err(why),
             }
+            self.free.push((name, spare_bytes));
+            have += 1;
+        }
+        if have >= FREE_FILES_MAX {
+            // What a crash has cut short, or a smaller configuration has left.
+            for (name, _) in self.free.extract_if(.., |(_, bytes)| *bytes < spare_bytes) {
+                self.disk.remove(&name)?;
+            }
+        }
+        if have > before {
+            self.disk.sync_folder()?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! A disk in memory that knows what would survive a crash.
 //!
-//! Every write is kept as sectors of 512 bytes that are not durable until their file is synced; creations, renames and
-//! removals are not until the folder is. [`SimDisk::crash`] keeps a random part of what is not durable: any subset of the
-//! sectors, and the folder's changes up to any one of them. The n-th call can be made to fail or to be the last one.
+//! Every write is kept as sectors of 512 bytes that are not durable until their file is synced, and so is the length of a
+//! new file; creations, renames and removals are not until the folder is. [`SimDisk::crash`] keeps a random part of what is
+//! not durable: any subset of the sectors, and the folder's changes up to any one of them. The n-th call can be made to
+//! fail or to be the last one. [`SimDisk::fork`] lets one history end in many ways.
 
 use crate::journal::{Disk, DiskError, DiskErrorKind};
 use rand::rngs::SmallRng;
@@ -22,6 +23,8 @@ struct Content {
     durable: Vec<u8>,
     /// Sectors in which they may differ.
     dirty: BTreeSet<usize>,
+    /// Never synced: after a crash it may be empty.
+    fresh: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +100,35 @@ impl SimDisk {
         self.0.borrow_mut().room = room;
     }
 
+    /// Another disk that is as this one is now, and goes its own way from here.
+    pub fn fork(&self) -> Self {
+        let state = self.0.borrow();
+        let named = |file: &usize| {
+            let of_change = |change: &Change| matches!(change, Change::Add(_, added) if added == file);
+            state
+                .seen
+                .values()
+                .chain(state.durable.values())
+                .any(|f| f == file)
+                || state.changes.iter().any(of_change)
+        };
+        // What has no name any more is of no use to a disk that nobody has opened yet.
+        let copied = |(file, content): (usize, &Content)| {
+            if named(&file) {
+                content.clone()
+            } else {
+                Content::default()
+            }
+        };
+        Self(Rc::new(RefCell::new(State {
+            files: state.files.iter().enumerate().map(copied).collect(),
+            seen: state.seen.clone(),
+            durable: state.durable.clone(),
+            changes: state.changes.clone(),
+            ..*state
+        })))
+    }
+
     /// The power comes back: what was not durable is there in part.
     pub fn crash(&self, seed: u64) {
         let mut rng = SmallRng::seed_from_u64(seed);
@@ -107,10 +139,14 @@ impl SimDisk {
             apply(&mut state.durable, change);
         }
         state.seen = state.durable.clone();
-        let chance = [0.0, 0.1, 0.5, 0.9, 1.0][rng.random_range(0..5)];
+        let how = rng.random_range(0..8);
         for content in &mut state.files {
-            for sector in std::mem::take(&mut content.dirty) {
-                if rng.random::<f64>() < chance {
+            let dirty: Vec<usize> = std::mem::take(&mut content.dirty).into_iter().collect();
+            let lost_its_length = std::mem::take(&mut content.fresh) && rng.random();
+            if lost_its_length {
+                content.durable.clear();
+            } else {
+                for sector in survivors(how, dirty, &mut rng) {
                     copy_sector(&content.seen, &mut content.durable, sector);
                 }
             }
@@ -160,6 +196,24 @@ impl SimDisk {
     }
 }
 
+/// Of the sectors that are not durable, those that survive: none, few, half, most, all, a beginning, all but one, one.
+fn survivors(how: u32, dirty: Vec<usize>, rng: &mut SmallRng) -> Vec<usize> {
+    let chosen = rng.random_range(0..dirty.len().max(1));
+    let chance = [0.0, 0.1, 0.5, 0.9].get(how as usize);
+    let mut n = 0;
+    let mut survives = |_: &usize| {
+        n += 1;
+        match (chance, how) {
+            (Some(chance), _) => rng.random::<f64>() < *chance,
+            (None, 5) => n <= chosen,
+            (None, 6) => n != chosen + 1,
+            (None, 7) => n == chosen + 1,
+            (None, _) => true,
+        }
+    };
+    dirty.into_iter().filter(|sector| survives(sector)).collect()
+}
+
 fn apply(names: &mut BTreeMap<String, usize>, change: Change) {
     match change {
         Change::Add(name, file) => drop(names.insert(name, file)),
@@ -204,11 +258,12 @@ impl Disk for SimDisk {
             ));
         }
         let zeroes = vec![0; bytes as usize];
-        // What is allocated is there after a crash as well, as zeroes.
+        // Once it is synced, what is allocated is there after a crash as well, as zeroes.
         state.files.push(Content {
             seen: zeroes.clone(),
             durable: zeroes,
             dirty: BTreeSet::new(),
+            fresh: true,
         });
         let file = state.files.len() - 1;
         state.seen.insert(name.to_owned(), file);
@@ -275,6 +330,7 @@ impl Disk for SimDisk {
         }
         let mut state = self.call("sync")?;
         let content = &mut state.files[*file];
+        content.fresh = false;
         for sector in std::mem::take(&mut content.dirty) {
             copy_sector(&content.seen, &mut content.durable, sector);
         }
