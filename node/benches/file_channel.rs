@@ -4,15 +4,16 @@
 //! `MILLRACE_BENCH_DIR` says where, `MILLRACE_BENCH_ROUNDS` how often). Without `--bench` among its arguments, as under
 //! `cargo test --benches`, it is short and only shows that everything still runs. It asserts no speed.
 //!
-//! A disk is never the same twice, least of all one that others use. So each round measures the disk itself in the same
-//! seconds as the channel, turn by turn, and what counts is the ratio:
+//! A disk is never the same twice, least of all one that others use. So disk and channel are measured turn by turn, in
+//! [`SLICES`] slices a round, and what counts is the ratio of the sums:
 //!
 //! - **throughput**: [`PUTTERS`] tasks that put [`EVENTS`] events of [`BODY_BYTES`] bytes and wait for the answer, beside
-//!   one thread that writes fresh files: pieces of 4 MiB, and pieces as large as all that the putters can have on their
-//!   way, each followed by `fdatasync`. The channel's files are `fresh` when nobody takes, and `used again` when a taker
-//!   keeps up.
-//! - **latency**: the 99th percentile of those answers, beside that of the disk for pieces of that size.
-//! - **alone**: one event at a time, and after each one a page written and synced into a file that is there.
+//!   one thread that writes fresh files: pieces of 4 MiB, pieces as large as all that the putters can have on their way,
+//!   and half of that, which is what a commit holds when the other half is on its way; each followed by `fdatasync`. The
+//!   channel's files are `fresh` when nobody takes, and `used again` when a taker keeps up.
+//! - **latency**: the 99th percentile of those answers, beside that of the disk for pieces of all the putters.
+//! - **alone**: one event at a time, and after each one a page written and synced into a file that is there, in a channel
+//!   whose files are fresh and in one whose files are used again.
 
 use bytes::Bytes;
 use node::channel::file::{Config, FileChannel};
@@ -34,6 +35,7 @@ const BODY_BYTES: usize = 512;
 const GROUP_BYTES: usize = PUTTERS * EVENTS * BODY_BYTES;
 const PAGE_BYTES: usize = 4 << 10;
 const LARGE_BYTES: usize = 4 << 20;
+const SLICES: usize = 8;
 
 /// How much is measured.
 struct Size {
@@ -68,8 +70,11 @@ fn main() {
         .expect("the operating system gives us two threads");
     for round in 1..=size.rounds {
         println!("round {round} of {}", size.rounds);
-        throughput(&runtime, &folder.0, &size);
-        alone(&runtime, &folder.0, size.alone);
+        let used = throughput(&runtime, &folder.0, &size);
+        alone(&runtime, &folder.0, "used again", &used.channel, size.alone);
+        drop(used);
+        let fresh = Subject::new(&runtime, &folder.0, "fresh");
+        alone(&runtime, &folder.0, "fresh", &fresh.channel, size.alone);
     }
 }
 
@@ -92,19 +97,24 @@ impl Drop for Folder {
     }
 }
 
-/// What was measured: bytes a second, and how long each piece or answer took.
+/// What was measured: bytes, in how long, and how long each piece or answer took.
+#[derive(Default)]
 struct Figures {
-    bytes_per_second: f64,
+    bytes: usize,
+    elapsed: Duration,
     times: Vec<Duration>,
 }
 
 impl Figures {
-    fn new(bytes: usize, elapsed: Duration, mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        Self {
-            bytes_per_second: bytes as f64 / elapsed.as_secs_f64(),
-            times,
-        }
+    fn add(&mut self, bytes: usize, elapsed: Duration, times: Vec<Duration>) {
+        self.bytes += bytes;
+        self.elapsed += elapsed;
+        self.times.extend(times);
+        self.times.sort_unstable();
+    }
+
+    fn bytes_per_second(&self) -> f64 {
+        self.bytes as f64 / self.elapsed.as_secs_f64()
     }
 
     fn quantile_us(&self, quantile: f64) -> f64 {
@@ -115,51 +125,99 @@ impl Figures {
     fn print(&self, name: &str, beside: &str) {
         println!(
             "  {name:<34} {:>8.1} MB/s  p50 {:>7.0} µs  p99 {:>7.0} µs  {beside}",
-            self.bytes_per_second / 1e6,
+            self.bytes_per_second() / 1e6,
             self.quantile_us(0.5),
             self.quantile_us(0.99)
         );
     }
 }
 
-fn throughput(runtime: &Runtime, folder: &Path, size: &Size) {
-    let large = raw_fresh(folder, LARGE_BYTES, size.bytes);
-    let fresh = puts(runtime, folder, size.bytes, false);
-    let group = raw_fresh(folder, GROUP_BYTES, size.bytes);
-    let used = puts(runtime, folder, size.bytes, true);
-    large.print("disk, fresh file, 4 MiB", "");
-    group.print("disk, fresh file, 800 KiB", "");
-    for (name, figures) in [
-        ("channel, fresh files", fresh),
-        ("channel, files used again", used),
-    ] {
-        let beside = format!(
-            "{:.2} and {:.2} of the disk's bytes, {:.2} of its p99",
-            figures.bytes_per_second / large.bytes_per_second,
-            figures.bytes_per_second / group.bytes_per_second,
-            figures.quantile_us(0.99) / group.quantile_us(0.99)
-        );
-        figures.print(name, &beside);
+/// A channel in a folder of its own, which goes with it.
+struct Subject {
+    channel: Arc<FileChannel>,
+    folder: PathBuf,
+}
+
+impl Subject {
+    fn new(runtime: &Runtime, folder: &Path, name: &str) -> Self {
+        let folder = folder.join(name.replace(' ', "-"));
+        let channel = Arc::new(channel(&folder));
+        runtime.block_on(channel.serves());
+        Self { channel, folder }
     }
 }
 
+impl Drop for Subject {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Returns the channel whose files are used again.
+fn throughput(runtime: &Runtime, folder: &Path, size: &Size) -> Subject {
+    let disk = [LARGE_BYTES, GROUP_BYTES, GROUP_BYTES / 2];
+    let mut raw: [Figures; 3] = Default::default();
+    let channels = ["fresh", "used again"].map(|name| Subject::new(runtime, folder, name));
+    let mut ours: [Figures; 2] = Default::default();
+    for slice in 0..=SLICES {
+        let mut raw_now: [Figures; 3] = Default::default();
+        let mut ours_now: [Figures; 2] = Default::default();
+        for (n, piece) in disk.into_iter().enumerate() {
+            raw_fresh(folder, piece, size.bytes / SLICES, &mut raw_now[n]);
+            if let Some(channel) = channels.get(n) {
+                puts(
+                    runtime,
+                    &channel.channel,
+                    size.bytes / SLICES,
+                    n == 1,
+                    &mut ours_now[n],
+                );
+            }
+        }
+        // The first one warms up: until then, no file can be used again.
+        if slice > 0 {
+            let add = |(sum, now): (&mut Figures, Figures)| sum.add(now.bytes, now.elapsed, now.times);
+            raw.iter_mut().zip(raw_now).for_each(add);
+            ours.iter_mut().zip(ours_now).for_each(add);
+        }
+    }
+    for (piece, figures) in disk.iter().zip(&raw) {
+        figures.print(&format!("disk, fresh file, {} KiB", piece >> 10), "");
+    }
+    for (name, figures) in ["channel, fresh files", "channel, files used again"]
+        .iter()
+        .zip(&ours)
+    {
+        let of = |raw: &Figures| figures.bytes_per_second() / raw.bytes_per_second();
+        let beside = format!(
+            "{:.2}, {:.2}, {:.2} of the disk's bytes, {:.2} of its p99",
+            of(&raw[0]),
+            of(&raw[1]),
+            of(&raw[2]),
+            figures.quantile_us(0.99) / raw[1].quantile_us(0.99)
+        );
+        figures.print(name, &beside);
+    }
+    let [_, used] = channels;
+    used
+}
+
 /// Pieces behind each other in a new file, each synced.
-fn raw_fresh(folder: &Path, piece: usize, bytes: usize) -> Figures {
+fn raw_fresh(folder: &Path, piece: usize, bytes: usize, figures: &mut Figures) {
     let path = folder.join("raw");
     let file = new_file(&path);
     let data: Vec<u8> = (0..piece).map(|n| (n * 31 % 251) as u8).collect();
     let mut times = Vec::new();
     let begun = Instant::now();
-    for at in 0..bytes / piece {
+    for at in 0..bytes.div_ceil(piece) {
         let begun = Instant::now();
         file.write_all_at(&data, (at * piece) as u64)
             .expect("the disk writes");
         file.sync_data().expect("the disk syncs");
         times.push(begun.elapsed());
     }
-    let figures = Figures::new(bytes / piece * piece, begun.elapsed(), times);
+    figures.add(bytes.div_ceil(piece) * piece, begun.elapsed(), times);
     std::fs::remove_file(&path).expect("it is there");
-    figures
 }
 
 fn new_file(path: &Path) -> File {
@@ -198,12 +256,15 @@ async fn put(channel: &FileChannel, batch: Batch) {
     put.expect("the disk is in order");
 }
 
-fn puts(runtime: &Runtime, folder: &Path, bytes: usize, with_taker: bool) -> Figures {
-    let folder = folder.join("channel");
-    let channel = Arc::new(channel(&folder));
-    let each = bytes / GROUP_BYTES;
-    let figures = runtime.block_on(async {
-        channel.serves().await;
+fn puts(
+    runtime: &Runtime,
+    channel: &Arc<FileChannel>,
+    bytes: usize,
+    with_taker: bool,
+    figures: &mut Figures,
+) {
+    let each = bytes.div_ceil(GROUP_BYTES);
+    runtime.block_on(async {
         let over = Arc::new(AtomicBool::new(false));
         let taker = tokio::spawn(taker(channel.clone(), with_taker, over.clone()));
         let begun = Instant::now();
@@ -225,15 +286,11 @@ fn puts(runtime: &Runtime, folder: &Path, bytes: usize, with_taker: bool) -> Fig
         for putter in putters {
             times.extend(putter.await.expect("a putter does not panic"));
         }
-        let figures = Figures::new(each * GROUP_BYTES, begun.elapsed(), times);
+        figures.add(each * GROUP_BYTES, begun.elapsed(), times);
         over.store(true, Relaxed);
         taker.await.expect("the taker does not panic");
-        figures
     });
     channel.check().expect("the books balance");
-    drop(channel);
-    std::fs::remove_dir_all(&folder).expect("it is there");
-    figures
 }
 
 async fn taker(channel: Arc<FileChannel>, at_work: bool, over: Arc<AtomicBool>) {
@@ -251,8 +308,8 @@ async fn taker(channel: Arc<FileChannel>, at_work: bool, over: Arc<AtomicBool>) 
 }
 
 /// Turn by turn: a page into a file that is there, and an event.
-fn alone(runtime: &Runtime, folder: &Path, events: usize) {
-    let (path, own) = (folder.join("raw"), folder.join("channel"));
+fn alone(runtime: &Runtime, folder: &Path, name: &str, channel: &FileChannel, events: usize) {
+    let path = folder.join("raw");
     let page = Bytes::from(vec![7; PAGE_BYTES]);
     let file = new_file(&path);
     for at in 0..events {
@@ -260,10 +317,8 @@ fn alone(runtime: &Runtime, folder: &Path, events: usize) {
             .expect("the disk writes");
     }
     file.sync_all().expect("the disk syncs");
-    let channel = channel(&own);
     let (mut disk, mut ours) = (Vec::new(), Vec::new());
     runtime.block_on(async {
-        channel.serves().await;
         let one = batch(1);
         for at in 0..events {
             let begun = Instant::now();
@@ -272,17 +327,21 @@ fn alone(runtime: &Runtime, folder: &Path, events: usize) {
             file.sync_data().expect("the disk syncs");
             disk.push(begun.elapsed());
             let begun = Instant::now();
-            put(&channel, one.clone()).await;
+            put(channel, one.clone()).await;
             ours.push(begun.elapsed());
         }
     });
-    drop(channel);
-    std::fs::remove_dir_all(&own).expect("it is there");
     std::fs::remove_file(&path).expect("it is there");
-    let total = |times: &[Duration]| times.iter().sum::<Duration>();
-    let disk = Figures::new(events * PAGE_BYTES, total(&disk), disk);
-    let ours = Figures::new(events * BODY_BYTES, total(&ours), ours);
+    let figures = |bytes, times: Vec<Duration>| {
+        let mut figures = Figures::default();
+        figures.add(events * bytes, times.iter().sum(), times);
+        figures
+    };
+    let (disk, ours) = (figures(PAGE_BYTES, disk), figures(BODY_BYTES, ours));
     disk.print("disk, a page", "");
     let more = ours.quantile_us(0.5) - disk.quantile_us(0.5);
-    ours.print("channel, an event alone", &format!("{more:+.0} µs at p50"));
+    ours.print(
+        &format!("channel, alone, {name}"),
+        &format!("{more:+.0} µs at p50"),
+    );
 }

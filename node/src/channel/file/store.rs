@@ -176,6 +176,8 @@ impl Store<'_> {
                 return Ok(());
             }
             if has_requests {
+                let behind = self.shards.iter().any(|s| s.behind);
+                self.shards.iter().for_each(|s| s.folder.disk.read_soon(behind));
                 self.commit(work.requests)?;
                 self.make_ahead(jobs)?;
             } else if work.done_ahead.is_empty() && !work.refill {
