@@ -10,7 +10,8 @@ mod mutants;
 
 use bytes::Bytes;
 use cluster::journal::{
-    CommitError, Config, Disk, Log, OpenError, Opened, Put, RangeSet, ReadError, Reader, Transaction,
+    Chunk, CommitError, Config, Disk, DiskErrorKind, Log, OpenError, Opened, Put, RangeSet, ReadError,
+    Reader, Transaction,
 };
 use cluster::sim::disk::SimDisk;
 use mutants::{Given, Mistake};
@@ -109,8 +110,27 @@ fn unblock(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
+/// Everything that can be read, by a reader that stays at the log or by one that leaves it, segment for segment.
+fn all_chunks<D: Disk + Clone>(log: &Log<D>) -> Result<Vec<Vec<Chunk>>, ReadError> {
+    let (mut reader, mut all) = (Reader::new(), Vec::new());
+    if log.books().next_event() % 2 == 0 {
+        while let Some(chunks) = reader.next(log)? {
+            all.push(chunks);
+        }
+        return Ok(all);
+    }
+    while let Ok(mut reading) = reader.leave(log) {
+        assert!(log.has_segment(reading.number()));
+        while let Some(chunks) = reading.next()? {
+            all.push(chunks);
+        }
+        reader = reading.arrive();
+    }
+    Ok(all)
+}
+
 /// Everything that is in the log and not taken.
-fn observe<D: Disk>(log: &Log<D>) -> Result<Model, ReadError> {
+fn observe<D: Disk + Clone>(log: &Log<D>) -> Result<Model, ReadError> {
     let books = log.books();
     let mut model = Model {
         next: books.next_event(),
@@ -118,9 +138,8 @@ fn observe<D: Disk>(log: &Log<D>) -> Result<Model, ReadError> {
         sink: books.sink_position("k").map(|(_, p)| p.to_vec()),
         ..Model::default()
     };
-    let mut reader = Reader::new();
     let mut last = None;
-    while let Some(chunks) = reader.next(log)? {
+    for chunks in all_chunks(log)? {
         for chunk in chunks {
             let bodies = unblock(&chunk.bytes);
             assert_eq!(bodies.len() as u64, chunk.events.len());
@@ -368,6 +387,13 @@ fn run(seed: u64, mistake: Option<Mistake>) {
             3 if log.poisoned().is_none() => {
                 let _ = log.tick();
             }
+            4..10 if !make_ahead(&mut log, &world.disk) => {
+                // Nobody knows what the folder's next sync would make durable.
+                drop(log);
+                let distrust = !world.next_life(&model, &[]);
+                (log, model) = world.open(distrust, &model, &[]);
+                continue;
+            }
             _ => {}
         }
         let steps = steps(&mut world.rng, &model, &mut next_id);
@@ -387,6 +413,24 @@ fn run(seed: u64, mistake: Option<Mistake>) {
             drain(&mut world, log, model, &mut next_id);
         }
     }
+}
+
+/// Makes the file that the log wants, as another thread would; says whether the log can be trusted.
+fn make_ahead(log: &mut Log<Given>, disk: &SimDisk) -> bool {
+    let Some((name, bytes)) = log.wants() else {
+        return true;
+    };
+    assert_eq!(log.wants(), None, "it asks once a segment");
+    let mut disk = disk.clone();
+    let made = disk.create(&name, bytes).and_then(|file| {
+        disk.sync(&file)?;
+        disk.sync_folder()
+    });
+    match made {
+        Ok(()) => log.offer(name, bytes),
+        Err(why) => return why.kind == DiskErrorKind::Full,
+    }
+    true
 }
 
 /// Books what was acknowledged, and returns what nobody knows.
@@ -467,6 +511,61 @@ fn drain(world: &mut World, mut log: Log<Given>, mut model: Model, next_id: &mut
     };
     let put = commit(&mut log, &[step]);
     assert!(put[0].is_ok(), "room is used again: {put:?}");
+}
+
+/// A reader that follows the log while it is written, and the log's files serve again behind it.
+fn follow(seed: u64) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let disk = SimDisk::default();
+    let given = Given::new(disk.clone(), None);
+    let (mut log, _) = Log::open(given, opened(seed, false)).expect("the disk is empty");
+    let (mut reader, mut seen, mut next_id) = (Reader::new(), 0, 0);
+    let mut model = Model::default();
+    for _ in 0..rng.random_range(20..200) {
+        let steps = steps(&mut rng, &model, &mut next_id);
+        assert!(commit(&mut log, &steps).iter().all(Result::is_ok));
+        steps.iter().for_each(|step| model.apply(step));
+        assert!(make_ahead(&mut log, &disk));
+        let mut read = |chunks: Vec<Chunk>| {
+            for chunk in chunks {
+                assert!(chunk.events.start >= seen, "F5: numbers rise");
+                let bodies = unblock(&chunk.bytes);
+                for (number, body) in (chunk.events.start..).zip(bodies) {
+                    // What it skipped was taken, and its segment with it.
+                    assert!((seen..number).all(|n| !model.events.contains_key(&n)));
+                    assert!(model.events.get(&number).is_none_or(|there| *there == body));
+                    seen = number + 1;
+                }
+            }
+        };
+        if rng.random() {
+            for _ in 0..rng.random_range(0..4) {
+                let chunks = reader.next(&log).expect("nothing is damaged");
+                read(chunks.unwrap_or_default());
+            }
+            continue;
+        }
+        reader = match reader.leave(&log) {
+            Err(home) => home,
+            Ok(mut reading) => {
+                let more = self::steps(&mut rng, &model, &mut next_id);
+                assert!(commit(&mut log, &more).iter().all(Result::is_ok));
+                for _ in 0..rng.random_range(0..4) {
+                    match reading.next() {
+                        Ok(chunks) => read(chunks.unwrap_or_default()),
+                        Err(why) => assert!(!log.has_segment(reading.number()), "{why}"),
+                    }
+                }
+                more.iter().for_each(|step| model.apply(step));
+                reading.arrive()
+            }
+        };
+    }
+}
+
+#[test]
+fn a_reader_follows_the_log_while_it_is_written() {
+    each("a_reader_follows_the_log_while_it_is_written", 0..300, follow);
 }
 
 fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {

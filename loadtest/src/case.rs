@@ -49,7 +49,7 @@ pub struct Case {
     pub measure: Duration,
     /// Whether everything ends in the verifying sink end.
     pub collect: bool,
-    /// Whether everything ends in files of the folder `files`, where the driver looks for it (syslog).
+    /// Whether everything ends in files, where the driver looks for it: of the folder `files` (syslog), or `out` (tail).
     pub files: bool,
     /// Lines after which a file is rotated away, 0 for never (tail).
     pub lines_per_file: u64,
@@ -131,12 +131,12 @@ impl Case {
             "lines-per-file: only with driver = tail"
         );
         ensure!(
-            case.driver != Driver::Tail || (case.collect && case.agents.len() == 1),
-            "driver = tail: expected one agent and collect = true"
+            case.driver != Driver::Tail || (case.collect != case.files && case.agents.len() == 1),
+            "driver = tail: expected one agent, and either collect = true or files = true"
         );
         ensure!(
-            case.driver == Driver::Syslog || !case.files,
-            "files: only with driver = syslog"
+            case.driver != Driver::Avro || !case.files,
+            "files: not with driver = avro"
         );
         ensure!(
             case.driver != Driver::Syslog || !case.collect,

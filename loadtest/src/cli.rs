@@ -26,6 +26,8 @@ pub enum Command {
     Swallow(Serve),
     /// Start a node for each case, drive it, and report.
     Run(Run),
+    /// Pile up events in a file channel, kill the node, and measure how soon the first comes out of the next one.
+    Backlog(Backlog),
 }
 
 /// See [`Command::Drive`].
@@ -116,6 +118,41 @@ pub struct Run {
     pub json: Option<PathBuf>,
 }
 
+/// See [`Command::Backlog`].
+#[derive(Debug, Args)]
+pub struct Backlog {
+    /// Bytes of bodies to pile up, as 2G or 500M; so much and a tenth more must be free in the folder.
+    #[arg(long, default_value = "2G", value_parser = bytes)]
+    pub size: u64,
+    /// Bytes of each body, at least 32.
+    #[arg(long, default_value_t = 512)]
+    pub body: usize,
+    /// Where the channel's files are, while it runs [default: the temporary folder].
+    #[arg(long = "in", value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// The subject's binary [default: `node` beside this one, else ../target/release/node].
+    #[arg(long, value_name = "PATH")]
+    pub node: Option<PathBuf>,
+    /// Drain for so long at most; what is left then is thrown away. When all is out, it is verified.
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    pub drain: f64,
+    /// Write the figures here as well.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// A number of bytes with K, M or G for powers of ten.
+fn bytes(text: &str) -> Result<u64> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (&text[..at], 1_000),
+        Some((at, 'M' | 'm')) => (&text[..at], 1_000_000),
+        Some((at, 'G' | 'g')) => (&text[..at], 1_000_000_000),
+        _ => (text, 1),
+    };
+    let number: u64 = digits.parse().context("expected bytes, as 500M or 2G")?;
+    number.checked_mul(unit).context("too many bytes")
+}
+
 fn address(text: &str) -> Result<SocketAddr> {
     let mut found = text
         .to_socket_addrs()
@@ -135,6 +172,18 @@ fn seconds(text: &str) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(bytes("20G").unwrap(), 20_000_000_000);
+        assert_eq!((bytes("7").unwrap(), bytes("5k").unwrap()), (7, 5_000));
+        assert!(
+            bytes("").is_err()
+                && bytes("G").is_err()
+                && bytes("99999999999G").is_err()
+                && bytes("5 €").is_err()
+        );
+    }
 
     #[test]
     fn only_loopback_is_accepted() {

@@ -1,14 +1,16 @@
 //! Drives a node from outside, verifies what comes out, and measures.
 //!
-//! In the code: `main` > `cli`; `run` > `case`, `subject`, `report`; both ends of a measurement, `drive` > `connection`
+//! In the code: `main` > `cli`; `run` and `backlog` > `case`, `subject`, `report`; both ends of a measurement, `drive` > `connection`
 //! and `serve`, stand on `wire`, `frames`, `identity` and `ledger`. Nothing of the node is used.
 //!
 #![doc = include_str!("../README.md")]
 
+mod backlog;
 mod case;
 mod cli;
 mod connection;
 mod drive;
+mod files;
 mod frames;
 mod identity;
 mod ledger;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Collect(arguments) => serve(&arguments, Mode::Verify),
         Command::Swallow(arguments) => serve(&arguments, Mode::Swallow),
         Command::Run(arguments) => run(&arguments),
+        Command::Backlog(arguments) => backlog(&arguments),
     };
     match good {
         Ok(true) => ExitCode::SUCCESS,
@@ -179,6 +182,20 @@ fn run(arguments: &cli::Run) -> Result<bool> {
     }
     write_json(arguments.json.as_deref(), &reports)?;
     Ok(good)
+}
+
+fn backlog(arguments: &cli::Backlog) -> Result<bool> {
+    let node = arguments.node.clone().map_or_else(default_node, Ok)?;
+    let figures = backlog::run(&backlog::Settings {
+        node,
+        folder: arguments.folder.clone().unwrap_or_else(std::env::temp_dir),
+        bytes: arguments.size,
+        body: arguments.body,
+        drain: Duration::from_secs_f64(arguments.drain),
+    })?;
+    println!("{figures}");
+    write_json(arguments.json.as_deref(), &[figures.json()])?;
+    Ok(figures.is_good())
 }
 
 /// One case with one subject, printed and added to the reports; none if it ended by an error.

@@ -53,6 +53,7 @@ impl Subject {
         std::fs::create_dir_all(&folder)?;
         if case.files || case.driver == Driver::Tail {
             std::fs::create_dir_all(folder.join(crate::syslog::FILES))?;
+            std::fs::create_dir_all(folder.join(crate::tail::OUT))?;
         }
         let configuration = folder.join("node.properties");
         std::fs::write(&configuration, case.configuration(ports))?;

@@ -1,14 +1,17 @@
 //! The file driver: writers that append lines as fast as they are read, and rotate their files away.
 //!
+//! What the lines come to is the verifying sink end, or files of the subject's folder [`OUT`], where each is a line again.
+//!
 //! A writer has a file `files/<number>.log`, writes it in pieces that cut lines anywhere, as buffered writers do, and
 //! after so many lines renames it to `files/<number>.log.<rotation>` and makes a new one at once. It never is more than
-//! [`BACKLOG_MAX`] lines ahead of the verifying sink end, so that the figure is what goes through, and removes what
-//! went through. An event counts when it has been verified.
+//! [`BACKLOG_MAX`] lines ahead of that, so that the figure is what goes through, and removes what went through. An event
+//! counts when the sink end has verified it, or when its line is in a file: those are verified in the end.
 
 use crate::case::{Case, PORT_COLLECT, PORT_TARGET};
 use crate::drive::{CONNECTIONS_MAX, SECONDS_MAX, THREAD_NAME};
-use crate::identity::{BODY_SIZE_MAX, LINE_SIZE_MIN, Line, Producer};
-use crate::ledger::SentBy;
+use crate::files;
+use crate::identity::{BODY_SIZE_MAX, LINE_SIZE_MIN, Line, Producer, Verifier};
+use crate::ledger::{Ledger, SentBy, Verdict};
 use crate::report::Report;
 use crate::run::Settings;
 use crate::serve::{Mode, Server};
@@ -17,7 +20,7 @@ use crate::window::Measured;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +30,9 @@ use std::time::{Duration, Instant};
 
 /// Name of the folder, in that of the subject, in which the writers' files are.
 pub const FILES: &str = "files";
+
+/// Name of the folder, in that of the subject, into which a case with `files` has it write.
+pub const OUT: &str = "out";
 
 /// Lines that are written and not verified yet, over all writers.
 const BACKLOG_MAX: u64 = 200_000;
@@ -47,7 +53,10 @@ const AFTERMATH: Duration = Duration::from_millis(500);
 pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
     let measure = settings.seconds.map_or(case.measure, Duration::from_secs_f64);
     check(case, measure)?;
-    let collector = Arc::new(Server::start((Ipv4Addr::LOCALHOST, 0).into(), Mode::Verify)?);
+    let collector = match case.files {
+        true => None,
+        false => Some(Server::start((Ipv4Addr::LOCALHOST, 0).into(), Mode::Verify)?),
+    };
     let mut ports = free_ports(vec![PORT_TARGET.to_owned()])?;
     // Nothing of the subject listens, so that it is its page of metrics that shows when it is up.
     let metrics = ports
@@ -56,25 +65,104 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
     let mut arguments = settings.node_arguments.clone();
     arguments.push("-Dflume.monitoring.type=http".to_owned());
     arguments.push(format!("-Dflume.monitoring.port={metrics}"));
-    ports.insert(PORT_COLLECT.to_owned(), collector.address().port());
+    ports.extend(
+        collector
+            .as_ref()
+            .map(|c| (PORT_COLLECT.to_owned(), c.address().port())),
+    );
     let node = std::path::absolute(&settings.node)?;
     let (subject, started) = Subject::start(case, &node, &arguments, &ports)?;
-    let writers = Writers::start(&subject.folder().join(FILES), case, &collector)?;
+    let end = Arc::new(match collector {
+        Some(collector) => End::Collector(collector),
+        None => End::Files {
+            folder: subject.folder().join(OUT),
+            line_bytes: case.shape.body as u64 + 1,
+            seen: AtomicU64::new(0),
+        },
+    });
+    let writers = Writers::start(&subject.folder().join(FILES), case, &end)?;
 
-    let measured = Measured::over(
-        case,
-        measure,
-        &subject,
-        || writers.all_alive(),
-        || Ok(collector.distinct()),
-    )?;
+    let measured = Measured::over(case, measure, &subject, || writers.all_alive(), || end.look())?;
     let (sent, rotations) = writers.stop().with_context(|| subject.diagnosis())?;
     eprintln!("{}: {rotations} rotations", case.name);
-    let expected = sent.iter().map(SentBy::acknowledged).sum();
-    collector.wait_for(expected, DRAIN_PATIENCE, Instant::now() + DRAIN_TIME_MAX);
-    std::thread::sleep(AFTERMATH);
-    let verdict = collector.verdict(Some(&sent));
+    let verdict = end.verdict(&sent)?;
     measured.report(case, subject, started, sent, Some(verdict))
+}
+
+/// Where lines come out.
+enum End {
+    Collector(Server),
+    Files {
+        folder: PathBuf,
+        line_bytes: u64,
+        /// Lines that were there when it was last looked.
+        seen: AtomicU64,
+    },
+}
+
+impl End {
+    /// Lines that have come out, as far as is known.
+    fn seen(&self) -> u64 {
+        match self {
+            Self::Collector(server) => server.distinct(),
+            Self::Files { seen, .. } => seen.load(Relaxed),
+        }
+    }
+
+    /// Looks, and says how many have come out now.
+    fn look(&self) -> Result<u64> {
+        if let Self::Files {
+            folder,
+            line_bytes,
+            seen,
+        } = self
+        {
+            seen.store(files::files_in(folder)?.size / line_bytes, Relaxed);
+        }
+        Ok(self.seen())
+    }
+
+    /// Waits for the rest, and for what is too much.
+    fn verdict(&self, sent: &[SentBy]) -> Result<Verdict> {
+        let expected = sent.iter().map(SentBy::acknowledged).sum();
+        match self {
+            Self::Collector(server) => {
+                server.wait_for(expected, DRAIN_PATIENCE, Instant::now() + DRAIN_TIME_MAX);
+                std::thread::sleep(AFTERMATH);
+                Ok(server.verdict(Some(sent)))
+            }
+            Self::Files {
+                folder, line_bytes, ..
+            } => {
+                files::grown_to(folder, expected * line_bytes)?;
+                std::thread::sleep(AFTERMATH);
+                lines_in(folder, *line_bytes as usize, sent)
+            }
+        }
+    }
+}
+
+/// What the lines of a folder's files say about those that were sent.
+fn lines_in(folder: &Path, line_bytes: usize, sent: &[SentBy]) -> Result<Verdict> {
+    let (mut ledger, mut verifier, mut line) = (Ledger::default(), Verifier::default(), Vec::new());
+    for path in files::files_in(folder)?.paths {
+        let file = File::open(&path).with_context(|| path.display().to_string())?;
+        let mut reader = BufReader::with_capacity(1 << 20, file);
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            ensure!(
+                line.len() <= 2 * line_bytes,
+                "{}: a line of {} bytes",
+                path.display(),
+                line.len()
+            );
+            match line.strip_suffix(b"\n").and_then(|line| verifier.check(line)) {
+                Some((producer, number)) => ledger.record(producer, number),
+                None => ledger.record_corrupt(),
+            }
+            line.clear();
+        }
+    }
+    Ok(ledger.verdict(Some(sent)))
 }
 
 fn check(case: &Case, measure: Duration) -> Result<()> {
@@ -104,7 +192,7 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(folder: &Path, case: &Case, collector: &Arc<Server>) -> Result<Self> {
+    fn start(folder: &Path, case: &Case, end: &Arc<End>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (run, all) = (rand::random(), Arc::new(AtomicU64::new(0)));
         let mut threads = Vec::new();
@@ -112,10 +200,10 @@ impl Writers {
             let producer = Producer { run, connection };
             let path = folder.join(format!("{connection}.log"));
             let mut writer = Writer::new(producer, path, case)?;
-            let (stop, collector, all) = (stop.clone(), collector.clone(), all.clone());
+            let (stop, end, all) = (stop.clone(), end.clone(), all.clone());
             let write = move || {
                 while !stop.load(Relaxed) {
-                    if all.load(Relaxed) >= collector.distinct() + BACKLOG_MAX {
+                    if all.load(Relaxed) >= end.seen() + BACKLOG_MAX {
                         std::thread::sleep(PAUSE);
                         continue;
                     }

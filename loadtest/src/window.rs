@@ -12,8 +12,8 @@ use crate::usage;
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
-/// Between two looks at what has got through.
-const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at what has got through; whoever writes waits for them.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a window saw.
 pub struct Measured {

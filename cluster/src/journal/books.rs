@@ -123,6 +123,11 @@ impl Books {
         self.segments.iter().map(|(n, info)| (*n, *info))
     }
 
+    /// One of them.
+    pub fn segment(&self, number: u64) -> Option<SegmentInfo> {
+        self.segments.get(&number).copied()
+    }
+
     /// Events bound to batches that are neither committed nor void.
     pub fn reserved(&self) -> impl Iterator<Item = (&(Lane, u64), &Reserved)> {
         self.reserved.iter()

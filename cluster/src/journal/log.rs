@@ -141,11 +141,10 @@ pub struct Log<D: Disk> {
     rng: SmallRng,
     poisoned: Option<DiskError>,
     writer: BlockWriter,
-    /// Blocks that are not written yet, from LSN `buffer_lsn` on.
-    buffer: Vec<u8>,
-    buffer_lsn: u64,
     /// Numbers of events up to here are given away.
     assigned: u64,
+    /// The segment during which a file for the next one was asked for.
+    wanted: Option<u64>,
     /// Segments with lower numbers may be there and be unreadable.
     pub(super) numbers_from: u64,
 }
@@ -171,9 +170,8 @@ impl<D: Disk> Log<D> {
             rng: SmallRng::seed_from_u64(seed),
             poisoned: None,
             writer: BlockWriter::new(),
-            buffer: Vec::new(),
-            buffer_lsn: 0,
             assigned: 0,
+            wanted: None,
             numbers_from: 0,
         }
     }
@@ -201,6 +199,30 @@ impl<D: Disk> Log<D> {
     /// Whether puts have room without another file.
     pub fn has_room(&self) -> bool {
         !self.is_lean()
+    }
+
+    /// The file that the next segment needs, told once when it is time to make it and none is there: its name and
+    /// length. Whoever makes it, durably with its entry of the folder, [`offer`](Self::offer)s it, so that the roll need
+    /// not wait for it. It is time when the current segment is half full.
+    pub fn wants(&mut self) -> Option<(String, u64)> {
+        let segment = self.segments.get(&self.tail.number)?;
+        let (used, full) = (self.tail.lsn - segment.first_lsn, self.config.segment_bytes);
+        let has_one = self.free.iter().any(|(_, bytes)| *bytes >= full);
+        let is_due = used >= full / 2 && !has_one && !self.is_lean() && self.poisoned.is_none();
+        if !is_due || self.wanted == Some(self.tail.number) {
+            return None;
+        }
+        self.wanted = Some(self.tail.number);
+        Some((self.free_name(), full))
+    }
+
+    /// A file that was made as [`wants`](Self::wants) said.
+    pub fn offer(&mut self, name: String, bytes: u64) {
+        self.free.push((name, bytes));
+    }
+
+    fn free_name(&mut self) -> String {
+        format!("free-{:016x}.wal", self.rng.random::<u64>())
     }
 
     /// Commits transactions with one sync, in order. Those before a failure may have succeeded.
@@ -351,10 +373,12 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Completes the block and writes it: mostly one write for all that is committed together.
     fn close_block(&mut self, continues: bool) -> Result<(), DiskError> {
-        let Some(salt) = self.segments.get(&self.tail.number).map(|s| s.salt) else {
+        let Some(segment) = self.segments.get(&self.tail.number) else {
             return Err(DiskError::new(DiskErrorKind::Other, "the log has no segment"));
         };
+        let salt = segment.salt;
         let head = BlockHead {
             flags: (if continues { FLAG_CONTINUES } else { 0 })
                 | (if self.tail.inside { FLAG_CONTINUED } else { 0 }),
@@ -365,32 +389,13 @@ impl<D: Disk> Log<D> {
             ..BlockHead::default()
         };
         let (head, bytes) = self.writer.finish(salt, head);
-        if self.buffer.is_empty() {
-            self.buffer_lsn = head.lsn;
-        }
-        self.buffer.extend_from_slice(bytes);
+        let at = PAGE_BYTES as u64 + head.lsn - segment.first_lsn;
+        self.disk.write_at(&segment.file, at, bytes)?;
         self.tail.lsn = head.end_lsn();
         self.tail.block += 1;
         self.tail.inside = continues;
         self.tail.chain = head.chain(salt);
         self.writer.clear();
-        // Memory has a bound, however large the commit is.
-        if self.buffer.len() >= self.config.block_bytes {
-            self.write_buffer()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn write_buffer(&mut self) -> Result<(), DiskError> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        if let Some(segment) = self.segments.get(&self.tail.number) {
-            let at = PAGE_BYTES as u64 + self.buffer_lsn - segment.first_lsn;
-            self.disk.write_at(&segment.file, at, &self.buffer)?;
-        }
-        self.buffer.clear();
         Ok(())
     }
 
@@ -410,7 +415,6 @@ impl<D: Disk> Log<D> {
         if self.tail.lsn == self.tail.durable_lsn {
             return Ok(());
         }
-        self.write_buffer()?;
         if let Some(segment) = self.segments.get(&self.tail.number) {
             self.disk.sync(&segment.file)?;
         }
@@ -529,7 +533,6 @@ impl<D: Disk> Log<D> {
         });
         failed.map_or(Ok(()), Err)?;
         self.close_block(false)?;
-        self.write_buffer()?;
         self.disk.sync(&file)?;
         self.disk.rename(&name, &segment_name(number))?;
         self.disk.sync_folder()?;
@@ -547,7 +550,7 @@ impl<D: Disk> Log<D> {
         if let Some((name, bytes)) = self.free.iter().find(|(_, bytes)| *bytes >= want) {
             return Ok((name.clone(), *bytes));
         }
-        let name = format!("free-{:016x}.wal", self.rng.random::<u64>());
+        let name = self.free_name();
         match self.disk.create(&name, want) {
             Ok(_) => {
                 self.free.push((name.clone(), want));
@@ -589,7 +592,7 @@ impl<D: Disk> Log<D> {
         if kept >= FREE_FILES_MAX {
             return self.disk.remove(name);
         }
-        let free = format!("free-{:016x}.wal", self.rng.random::<u64>());
+        let free = self.free_name();
         self.disk.rename(name, &free)?;
         self.free.push((free, bytes));
         Ok(())
@@ -608,7 +611,7 @@ impl<D: Disk> Log<D> {
         have += usize::from(self.is_lean());
         let before = have;
         while have < FREE_FILES_MAX {
-            let name = format!("free-{:016x}.wal", self.rng.random::<u64>());
+            let name = self.free_name();
             match self.disk.create(&name, spare_bytes) {
                 Ok(file) => self.disk.sync(&file)?,
                 Err(why) if why.kind == DiskErrorKind::Full => break,
@@ -629,10 +632,14 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Whether a segment is still part of the log.
+    pub fn has_segment(&self, number: u64) -> bool {
+        self.segments.contains_key(&number)
+    }
+
     /// A segment that may be read, with its books.
     pub(super) fn segment(&self, number: u64) -> Option<(&Segment<D::File>, SegmentInfo)> {
-        let info = self.books.segments().find(|(n, _)| *n == number)?.1;
-        Some((self.segments.get(&number)?, info))
+        Some((self.segments.get(&number)?, self.books.segment(number)?))
     }
 }
 

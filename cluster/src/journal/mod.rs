@@ -40,5 +40,5 @@ pub use disk::{Disk, DiskError, DiskErrorKind};
 pub use error::{CommitError, OpenError, ReadError};
 pub use log::{Committed, Config, Log, Put, Transaction};
 pub use ranges::RangeSet;
-pub use reader::{Chunk, Reader};
+pub use reader::{Chunk, Reader, Reading};
 pub use recovery::{Opened, Report, Skipped};

@@ -46,16 +46,25 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// The block that begins at a place of the file.
-    pub fn at<D: Disk>(&mut self, disk: &D, segment: &Segment<D::File>, lsn: u64) -> Result<Step, DiskError> {
+    /// The block that begins at a place of the file. Nothing is kept of what lies behind `end_lsn`: it may be written
+    /// later.
+    pub fn at<D: Disk>(
+        &mut self,
+        disk: &D,
+        segment: &Segment<D::File>,
+        lsn: u64,
+        end_lsn: u64,
+    ) -> Result<Step, DiskError> {
         let at = PAGE_BYTES as u64 + lsn - segment.first_lsn;
-        let head = self.bytes(disk, segment, at, BLOCK_HEAD_BYTES)?;
+        let most = usize::try_from(end_lsn.saturating_sub(lsn)).unwrap_or(usize::MAX);
+        let head = self.bytes(disk, segment, at, BLOCK_HEAD_BYTES, most)?;
         let head = match BlockHead::decode(&head, segment.salt) {
             Ok(head) if head.lsn == lsn => head,
             Ok(head) => return Ok(Step::Bad(format!("a block of LSN {}", head.lsn))),
             Err(why) => return Ok(Step::Bad(why.to_string())),
         };
-        let whole = self.bytes(disk, segment, at, BLOCK_HEAD_BYTES + head.payload_bytes as usize)?;
+        let len = BLOCK_HEAD_BYTES + head.payload_bytes as usize;
+        let whole = self.bytes(disk, segment, at, len, most)?;
         Ok(
             match whole
                 .get(BLOCK_HEAD_BYTES..)
@@ -75,12 +84,13 @@ impl Walk {
         segment: &Segment<D::File>,
         at: u64,
         len: usize,
+        most: usize,
     ) -> Result<Bytes, DiskError> {
         let inside = at.checked_sub(self.window_at).map(|skip| skip as usize);
         if let Some(skip) = inside.filter(|skip| skip + len <= self.window.len()) {
             return Ok(self.window.slice(skip..skip + len));
         }
-        let mut window = BytesMut::zeroed(len.max(WINDOW_BYTES));
+        let mut window = BytesMut::zeroed(len.max(WINDOW_BYTES).min(most));
         let read = disk.read_at(&segment.file, at, &mut window)?;
         window.truncate(read);
         (self.window, self.window_at) = (window.freeze(), at);
@@ -187,22 +197,54 @@ impl Reader {
             let Some((segment, info)) = log.segment(number) else {
                 return Ok(None);
             };
-            let (head, payload) = match self.walk.at(&log.disk, segment, lsn)? {
-                Step::Block(head, payload) => (head, payload),
-                Step::Bad(why) => return Err(damaged(log, segment, number, lsn, info.end_lsn, why)?),
-            };
-            let mut chunks = Vec::new();
-            let read = self.assembly.add(&head, &payload, |record, bytes| {
-                chunks.extend(chunk(record, bytes))
-            });
-            if let Err(why) = read {
-                return Err(damaged(log, segment, number, lsn, info.end_lsn, why)?);
-            }
-            self.at = Some((number, head.end_lsn()));
+            let chunks = self.block(&log.disk, segment, (number, lsn), info.end_lsn)?;
             if !chunks.is_empty() {
                 return Ok(Some(chunks));
             }
         }
+    }
+
+    /// Leaves for the segment that is next, up to where it is committed now; comes back if all has been read.
+    ///
+    /// # Errors
+    /// Nothing is left to read: here is the reader again.
+    pub fn leave<D: Disk + Clone>(mut self, log: &Log<D>) -> Result<Reading<D>, Self> {
+        let place = self
+            .place(log)
+            .and_then(|(number, _)| Some((number, log.segment(number)?)));
+        let Some((number, (segment, info))) = place else {
+            return Err(self);
+        };
+        Ok(Reading {
+            disk: log.disk.clone(),
+            segment: segment.clone(),
+            number,
+            end_lsn: info.end_lsn,
+            reader: self,
+        })
+    }
+
+    /// The events of the block at a place.
+    fn block<D: Disk>(
+        &mut self,
+        disk: &D,
+        segment: &Segment<D::File>,
+        (number, lsn): (u64, u64),
+        end_lsn: u64,
+    ) -> Result<Vec<Chunk>, ReadError> {
+        let (head, payload) = match self.walk.at(disk, segment, lsn, end_lsn)? {
+            Step::Block(head, payload) => (head, payload),
+            Step::Bad(why) => return Err(damaged(disk, segment, (number, lsn), end_lsn, why)?),
+        };
+        let mut chunks = Vec::new();
+        let read = self.assembly.add(&head, &payload, |record, bytes| {
+            chunks.extend(chunk(record, bytes))
+        });
+        if let Err(why) = read {
+            return Err(damaged(disk, segment, (number, lsn), end_lsn, why)?);
+        }
+        self.at = Some((number, head.end_lsn()));
+        Ok(chunks)
     }
 
     /// Goes on behind damage that [`next`](Self::next) has reported.
@@ -225,6 +267,47 @@ impl Reader {
         let (number, info) = left.find(|(n, info)| *n >= after && info.end_lsn > info.first_lsn)?;
         self.skip(number, info.first_lsn);
         self.at
+    }
+}
+
+/// A reader on its way through one segment, away from the log; see [`Reader::leave`].
+///
+/// The segment may die meanwhile, when all that is left in it was taken before, and its file be written anew: then what
+/// is found there looks like damage. Whoever has the log asks [`Log::has_segment`] before believing it.
+pub struct Reading<D: Disk> {
+    disk: D,
+    segment: Segment<D::File>,
+    number: u64,
+    /// Up to where it was committed.
+    end_lsn: u64,
+    reader: Reader,
+}
+
+impl<D: Disk> Reading<D> {
+    /// The segment.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// As [`Reader::next`]; none at the end of what was committed in this segment.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next(&mut self) -> Result<Option<Vec<Chunk>>, ReadError> {
+        while let Some((number, lsn)) = self.reader.at.filter(|(_, lsn)| *lsn < self.end_lsn) {
+            let chunks = self
+                .reader
+                .block(&self.disk, &self.segment, (number, lsn), self.end_lsn)?;
+            if !chunks.is_empty() {
+                return Ok(Some(chunks));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The reader, back at the log.
+    pub fn arrive(self) -> Reader {
+        self.reader
     }
 }
 
@@ -256,14 +339,13 @@ fn chunk(record: &Record<'_>, bytes: Option<Bytes>) -> Option<Chunk> {
 
 /// How far the damage reaches.
 fn damaged<D: Disk>(
-    log: &Log<D>,
+    disk: &D,
     segment: &Segment<D::File>,
-    number: u64,
-    start_lsn: u64,
+    (number, start_lsn): (u64, u64),
     end_lsn: u64,
     why: String,
 ) -> Result<ReadError, DiskError> {
-    let next = log.next_readable(segment, start_lsn)?;
+    let next = next_readable(disk, segment, start_lsn)?;
     Ok(ReadError::Damaged {
         name: segment.name.clone(),
         number,
@@ -273,7 +355,55 @@ fn damaged<D: Disk>(
     })
 }
 
+/// The next place behind damage where a whole block is.
+pub(super) fn next_readable<D: Disk>(
+    disk: &D,
+    segment: &Segment<D::File>,
+    from: u64,
+) -> Result<Option<u64>, DiskError> {
+    let mut walk = Walk::default();
+    let mut candidates = Vec::new();
+    scan(disk, segment, from, |head| {
+        candidates.push(head.lsn);
+        false
+    })?;
+    for lsn in candidates {
+        if matches!(walk.at(disk, segment, lsn, u64::MAX)?, Step::Block(..)) {
+            return Ok(Some(lsn));
+        }
+    }
+    Ok(None)
+}
+
+/// Shows every readable header of a block behind `from`, page by page, until one is enough.
+pub(super) fn scan<D: Disk>(
+    disk: &D,
+    segment: &Segment<D::File>,
+    from: u64,
+    mut enough: impl FnMut(&BlockHead) -> bool,
+) -> Result<(), DiskError> {
+    let mut lsn = next_page(from);
+    let mut buf = vec![0; WINDOW_BYTES];
+    loop {
+        let at = PAGE_BYTES as u64 + lsn - segment.first_lsn;
+        let read = disk.read_at(&segment.file, at, &mut buf)?;
+        if read == 0 {
+            return Ok(());
+        }
+        for (n, page) in buf[..read].chunks(PAGE_BYTES).enumerate() {
+            let here = lsn + (n * PAGE_BYTES) as u64;
+            if let Ok(head) = BlockHead::decode(page, segment.salt)
+                && head.lsn == here
+                && enough(&head)
+            {
+                return Ok(());
+            }
+        }
+        lsn += WINDOW_BYTES as u64;
+    }
+}
+
 /// Where a block of so many payload bytes would end.
-pub(super) fn next_page(lsn: u64) -> u64 {
+fn next_page(lsn: u64) -> u64 {
     lsn + block_bytes(0) as u64
 }

@@ -13,7 +13,7 @@ use super::books::Books;
 use super::disk::{Disk, DiskError, DiskErrorKind};
 use super::error::{CommitError, OpenError};
 use super::log::{Config, Log, Segment, Transaction, segment_name};
-use super::reader::{Assembly, Step, Walk, next_page};
+use super::reader::{Assembly, Step, Walk, next_readable, scan};
 use proto::journal::{PAGE_BYTES, Range, Record, SegmentHead};
 use std::collections::BTreeMap;
 
@@ -207,7 +207,7 @@ impl<D: Disk> Log<D> {
                 torn |= self.something_at(segment, replayed.end_lsn)?;
                 break;
             }
-            let resume = self.next_readable(segment, replayed.end_lsn)?;
+            let resume = next_readable(&self.disk, segment, replayed.end_lsn)?;
             let end = resume.unwrap_or(acknowledged);
             if !how.skip_damage {
                 return Err(OpenError::Corrupt {
@@ -351,7 +351,7 @@ impl<D: Disk> Log<D> {
         let (mut walk, mut assembly) = (Walk::default(), Assembly::default());
         let mut strict = at.blocks == 0;
         loop {
-            let (block, payload) = match walk.at(&self.disk, segment, lsn)? {
+            let (block, payload) = match walk.at(&self.disk, segment, lsn, u64::MAX)? {
                 Step::Block(block, payload) => (block, payload),
                 Step::Bad(why) => {
                     at.why = why;
@@ -389,72 +389,26 @@ impl<D: Disk> Log<D> {
     /// The largest durable LSN that anything readable carries, behind the first unreadable block as well.
     fn durable_behind(&self, segment: &Segment<D::File>, at: &Replayed) -> Result<u64, DiskError> {
         let mut durable = at.durable_lsn;
-        self.scan(segment, at.end_lsn, |head| {
+        scan(&self.disk, segment, at.end_lsn, |head| {
             durable = durable.max(head.durable_lsn);
             false
         })?;
         Ok(durable)
     }
 
-    /// The next place behind damage where a whole block is.
-    pub(super) fn next_readable(
-        &self,
-        segment: &Segment<D::File>,
-        from: u64,
-    ) -> Result<Option<u64>, DiskError> {
-        let mut walk = Walk::default();
-        let mut found = None;
-        let mut candidates = Vec::new();
-        self.scan(segment, from, |head| {
-            candidates.push(head.lsn);
-            false
-        })?;
-        for lsn in candidates {
-            if matches!(walk.at(&self.disk, segment, lsn)?, Step::Block(..)) {
-                found = Some(lsn);
-                break;
-            }
-        }
-        Ok(found)
-    }
-
     /// Whether anything but zeroes and other lives of the file follows: the end of a commit that was torn.
     fn something_at(&self, segment: &Segment<D::File>, from: u64) -> Result<bool, DiskError> {
         let mut any = false;
-        self.scan(segment, from.saturating_sub(PAGE_BYTES as u64), |head| {
-            any |= head.lsn >= from;
-            any
-        })?;
+        scan(
+            &self.disk,
+            segment,
+            from.saturating_sub(PAGE_BYTES as u64),
+            |head| {
+                any |= head.lsn >= from;
+                any
+            },
+        )?;
         Ok(any)
-    }
-
-    /// Shows every readable header of a block behind `from`, page by page, until one is enough.
-    fn scan(
-        &self,
-        segment: &Segment<D::File>,
-        from: u64,
-        mut enough: impl FnMut(&proto::journal::BlockHead) -> bool,
-    ) -> Result<(), DiskError> {
-        const STEP: usize = 256 * PAGE_BYTES;
-        let mut lsn = next_page(from);
-        let mut buf = vec![0; STEP];
-        loop {
-            let at = PAGE_BYTES as u64 + lsn - segment.first_lsn;
-            let read = self.disk.read_at(&segment.file, at, &mut buf)?;
-            if read == 0 {
-                return Ok(());
-            }
-            for (n, page) in buf[..read].chunks(PAGE_BYTES).enumerate() {
-                let here = lsn + (n * PAGE_BYTES) as u64;
-                if let Ok(head) = proto::journal::BlockHead::decode(page, segment.salt)
-                    && head.lsn == here
-                    && enough(&head)
-                {
-                    return Ok(());
-                }
-            }
-            lsn += STEP as u64;
-        }
     }
 
     /// Writes the readable part of a segment into a new file that takes its name, so that all of it is on the disk.

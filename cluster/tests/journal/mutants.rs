@@ -80,7 +80,7 @@ const ALL: [Mistake; 19] = [
 ];
 
 /// The disk that a log is given: with a mistake, or as it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Given {
     disk: SimDisk,
     mistake: Option<Mistake>,

@@ -8,8 +8,9 @@ mod message;
 
 use crate::case::{Case, PORT_TARGET};
 use crate::drive::{SECONDS_MAX, THREAD_NAME};
+use crate::files;
 use crate::identity::Producer;
-use crate::ledger::SentBy;
+use crate::ledger::{SentBy, Verdict};
 use crate::report::Report;
 use crate::run::Settings;
 use crate::subject::{Subject, free_ports};
@@ -22,16 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Name of the folder, in that of the subject, whose files are looked at.
 pub const FILES: &str = "files";
 
 /// Most bytes of a message.
 const MESSAGE_SIZE_MAX: usize = 64 << 10;
-/// How long files may take to grow to their end in all, and without any progress.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(60);
-const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
 /// A write that takes longer means that nobody reads any more.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -50,7 +48,7 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
     let folder = case.files.then(|| subject.folder().join(FILES));
     let seen = || -> Result<u64> {
         match &folder {
-            Some(folder) => Ok(files_in(folder)?.size / line_size(case.shape.body)),
+            Some(folder) => Ok(files::files_in(folder)?.size / line_size(case.shape.body)),
             None => Ok(senders.counts.iter().map(|sent| sent.load(Relaxed)).sum()),
         }
     };
@@ -157,52 +155,10 @@ fn send(
     Ok(next)
 }
 
-/// What lies in a folder.
-struct Files {
-    /// In the order in which they were written: by time and number of their names.
-    paths: Vec<PathBuf>,
-    /// Bytes of all.
-    size: u64,
-}
-
-fn files_in(folder: &Path) -> Result<Files> {
-    let (mut named, mut size) = (Vec::new(), 0);
-    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let entry = entry?;
-        // Hidden files are the subject's own.
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && entry.file_type()?.is_file() {
-            size += entry.metadata()?.len();
-            named.push((numbers_of(&name), entry.path()));
-        }
-    }
-    named.sort();
-    Ok(Files {
-        paths: named.into_iter().map(|(_, path)| path).collect(),
-        size,
-    })
-}
-
-/// The numbers in a name, which order `9-10` behind `9-9`.
-fn numbers_of(name: &str) -> Vec<u64> {
-    name.split(|c: char| !c.is_ascii_digit())
-        .filter_map(|digits| digits.parse().ok())
-        .collect()
-}
-
 /// Waits until all that was sent is in the files, or they do not grow any more, and reads them.
-fn verdict(folder: &Path, message_size: usize, sent: &[SentBy]) -> Result<crate::ledger::Verdict> {
+fn verdict(folder: &Path, message_size: usize, sent: &[SentBy]) -> Result<Verdict> {
     let expected = sent.iter().map(SentBy::acknowledged).sum::<u64>() * line_size(message_size);
-    let deadline = Instant::now() + DRAIN_TIME_MAX;
-    let (mut size, mut grown) = (0, Instant::now());
-    while size < expected && grown.elapsed() < DRAIN_PATIENCE && Instant::now() < deadline {
-        let now = files_in(folder)?.size;
-        if now > size {
-            (size, grown) = (now, Instant::now());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let files = files_in(folder)?;
+    let files = files::grown_to(folder, expected)?;
     message::verdict(files.paths.iter().map(PathBuf::as_path), message_size, sent)
 }
 
@@ -258,12 +214,5 @@ mod tests {
             );
         }
         assert!(check(&case("driver=syslog"), Duration::ZERO).is_err());
-    }
-
-    #[test]
-    fn files_come_in_the_order_of_their_numbers() {
-        let mut names = vec!["1700-10", "1700-9", "1699-11"];
-        names.sort_by_key(|name| numbers_of(name));
-        assert_eq!(names, ["1699-11", "1700-9", "1700-10"]);
     }
 }

@@ -1,6 +1,7 @@
 //! What the thread and the users of a file channel share: the queue, the requests, how far the logs are.
 
 use super::WINDOW_BYTES;
+use super::ahead::Done;
 use super::store::{self, PutRequest, Request, TakeRequest};
 use crate::component::channel::{ChannelError, ChannelLimits, Position};
 use crate::component::queue::{Origin, Piece, State};
@@ -41,6 +42,8 @@ pub struct Inner {
     /// Events on their way into the logs.
     pub committing: usize,
     pub requests: Vec<VecDeque<Request>>,
+    /// Answers of the thread that reads ahead: at most two of each shard.
+    pub done_ahead: Vec<Done>,
     /// Puts so far, for dealing them out to the shards.
     pub puts: u64,
     /// Of the positions that are kept, by owner.
@@ -62,6 +65,7 @@ impl Inner {
             on_disk: 0,
             committing: 0,
             requests: (0..shards).map(|_| VecDeque::new()).collect(),
+            done_ahead: Vec::new(),
             puts: 0,
             stamps: HashMap::new(),
             next_stamp: 0,
@@ -86,6 +90,57 @@ impl Inner {
             *newest = stamp;
             self.queue.positions.insert(owner, bytes);
         }
+    }
+
+    /// Whether the window has room.
+    pub fn has_window(&self) -> bool {
+        self.queue.pinned < WINDOW_BYTES
+    }
+
+    /// What there is to do.
+    fn work(&mut self, refill: bool) -> Work {
+        Work {
+            requests: self.requests.iter_mut().map(store::group).collect(),
+            done_ahead: std::mem::take(&mut self.done_ahead),
+            refill,
+            stop: self.stop,
+        }
+    }
+
+    /// A put is in the log; with `stays` in the window as well.
+    pub fn put_done(&mut self, put: PutRequest, origin: Origin, stays: bool) -> Answer {
+        self.committing -= put.claim.events;
+        if put.claim.events > 0 && stays {
+            self.queue.insert(Piece {
+                first: put.order,
+                batch: put.batch,
+                claim: put.claim,
+                origin,
+            });
+        } else if put.claim.events > 0 {
+            self.on_disk += put.claim.events as u64;
+            self.queue.used.bytes -= put.claim.bytes;
+        }
+        self.moved(put.position);
+        (put.done, Ok(()))
+    }
+
+    /// A put is not in the log, or nobody knows.
+    pub fn put_failed(&mut self, put: PutRequest, why: ChannelError) -> Answer {
+        self.committing -= put.claim.events;
+        self.queue.free(put.claim);
+        self.queue.grant();
+        (put.done, Err(why))
+    }
+
+    /// A take is in the log, or not.
+    pub fn take_done(&mut self, take: TakeRequest, result: Result<(), ChannelError>) -> Answer {
+        if result.is_ok() {
+            self.queue.free(take.claim);
+            self.queue.grant();
+            self.moved(take.position);
+        }
+        (take.done, result)
     }
 
     /// Forgets all that only the thread could complete; what is in the logs is found when they are opened anew.
@@ -116,9 +171,16 @@ impl Inner {
     }
 }
 
+/// Who waits for an answer, and what it is.
+pub type Answer = (
+    oneshot::Sender<Result<(), ChannelError>>,
+    Result<(), ChannelError>,
+);
+
 /// What the thread finds to do.
 pub struct Work {
     pub requests: Vec<VecDeque<Request>>,
+    pub done_ahead: Vec<Done>,
     pub refill: bool,
     pub stop: bool,
 }
@@ -129,39 +191,41 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For the thread: waits for something to do, at most for `idle`.
-    pub fn wait(&self, idle: Option<Duration>) -> Work {
+    /// For the thread: waits for something to do, at most for `idle`. With `loads` it could load events as well.
+    pub fn wait(&self, idle: Option<Duration>, loads: bool) -> Work {
         let mut inner = self.inner();
         loop {
-            let refill = inner.on_disk > 0 && store::window_is_low(inner.queue.pinned);
-            let some = inner.requests.iter().any(|r| !r.is_empty());
+            let refill = loads && inner.on_disk > 0 && store::window_is_low(inner.queue.pinned);
+            let some = inner.requests.iter().any(|r| !r.is_empty()) || !inner.done_ahead.is_empty();
             if some || refill || inner.stop {
-                let requests = inner.requests.iter_mut().map(store::group).collect();
-                return Work {
-                    requests,
-                    refill,
-                    stop: inner.stop,
-                };
+                return inner.work(refill);
             }
             inner = match idle {
                 None => self.work.wait(inner).unwrap_or_else(PoisonError::into_inner),
                 Some(idle) => {
-                    let (guard, timeout) = self
-                        .work
-                        .wait_timeout(inner, idle)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    let waited = self.work.wait_timeout(inner, idle);
+                    let (mut guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                     if timeout.timed_out() {
-                        let requests = guard.requests.iter().map(|_| VecDeque::new()).collect();
-                        return Work {
-                            requests,
-                            refill: false,
-                            stop: false,
-                        };
+                        return guard.work(false);
                     }
                     guard
                 }
             };
         }
+    }
+
+    /// Something that was done ahead, for the thread.
+    pub fn done_ahead(&self, done: Done) {
+        self.inner().done_ahead.push(done);
+        self.work.notify_one();
+    }
+
+    /// Tells everybody at once, and takers that events may have come in.
+    pub fn answer(&self, answers: Vec<Answer>) {
+        for (done, result) in answers {
+            let _ = done.send(result);
+        }
+        self.filled.notify_one();
     }
 
     /// The logs are open: what they hold counts from now on.
@@ -184,62 +248,25 @@ impl Core {
         self.filled.notify_one();
     }
 
-    /// Whether the window has room.
-    pub fn has_window(&self) -> bool {
-        self.inner().queue.pinned < WINDOW_BYTES
-    }
-
-    pub fn put_done(&self, put: PutRequest, origin: Origin, stays: bool) {
-        let mut inner = self.inner();
-        inner.committing -= put.claim.events;
-        if put.claim.events > 0 {
-            if stays {
-                let piece = Piece {
-                    first: put.order,
-                    batch: put.batch,
-                    claim: put.claim,
-                    origin,
-                };
-                inner.queue.insert(piece);
-            } else {
-                inner.on_disk += put.claim.events as u64;
-                inner.queue.used.bytes -= put.claim.bytes;
-            }
+    /// Puts what was read from the logs into the queue.
+    pub fn loaded(&self, pieces: Vec<Piece>) {
+        if pieces.is_empty() {
+            return;
         }
-        inner.moved(put.position);
+        let mut inner = self.inner();
+        for piece in pieces {
+            inner.on_disk -= piece.claim.events as u64;
+            // Counted as an event each while it was on the disk, and in bytes only now.
+            inner.queue.used.bytes += piece.claim.bytes;
+            inner.queue.insert(piece);
+        }
         drop(inner);
-        let _ = put.done.send(Ok(()));
         self.filled.notify_one();
     }
 
-    pub fn put_failed(&self, put: PutRequest, why: ChannelError) {
-        let mut inner = self.inner();
-        inner.committing -= put.claim.events;
-        inner.queue.free(put.claim);
-        inner.queue.grant();
-        drop(inner);
-        let _ = put.done.send(Err(why));
-    }
-
-    pub fn take_done(&self, take: TakeRequest, result: Result<(), ChannelError>) {
-        let mut inner = self.inner();
-        if result.is_ok() {
-            inner.queue.free(take.claim);
-            inner.queue.grant();
-            inner.moved(take.position);
-        }
-        drop(inner);
-        let _ = take.done.send(result);
-    }
-
-    pub fn loaded(&self, piece: Piece) {
-        let mut inner = self.inner();
-        inner.on_disk -= piece.claim.events as u64;
-        // Counted as an event each while it was on the disk, and in bytes only now.
-        inner.queue.used.bytes += piece.claim.bytes;
-        inner.queue.insert(piece);
-        drop(inner);
-        self.filled.notify_one();
+    /// Bytes that the window has room for.
+    pub fn room(&self) -> usize {
+        WINDOW_BYTES.saturating_sub(self.inner().queue.pinned)
     }
 
     pub fn damaged(&self, events: u64) {

@@ -9,12 +9,14 @@
 
 use cluster::journal::{Disk, DiskError, DiskErrorKind};
 use proto::journal::{MetaPage, PAGE_BYTES, PageError};
-use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, Mode, OFlags};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use thiserror::Error;
 
 /// Our part of a data folder.
@@ -169,6 +171,8 @@ impl Folder {
         let disk = RealDisk {
             path: path.clone(),
             minimum_free_bytes,
+            read_soon: Arc::default(),
+            direct: Direct::default(),
         };
         let meta = match read_meta(&path.join(META))? {
             Some(meta) => meta,
@@ -242,9 +246,74 @@ pub struct RealDisk {
     path: PathBuf,
     /// So much must be free besides a new segment; small files are exempt.
     minimum_free_bytes: u64,
+    /// What is written is read back soon: shared by all clones.
+    read_soon: Arc<AtomicBool>,
+    direct: Direct,
+}
+
+/// Writing past the system's cache: what nobody reads back soon need not be copied into it, and a sync has less to do,
+/// least of all in space that was only allocated. Whole pages only, from memory that begins at one.
+#[derive(Debug, Default)]
+struct Direct {
+    /// The file that is written at the moment, and itself once more, opened for this; none if its file system refuses.
+    open: Option<(Arc<File>, Option<File>)>,
+    /// Memory with a page's border in it.
+    pages: Vec<u8>,
+}
+
+/// Each has its own.
+impl Clone for Direct {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// Bytes that one direct write has, at most.
+const DIRECT_BYTES: usize = 1 << 20;
+
+impl Direct {
+    /// Writes, and says whether it could.
+    fn write_at(&mut self, file: &Arc<File>, at: u64, bytes: &[u8]) -> io::Result<bool> {
+        if !(at as usize | bytes.len()).is_multiple_of(PAGE_BYTES) {
+            return Ok(false);
+        }
+        if self.open.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, file)) {
+            // By its descriptor, as its name may be another one by now.
+            let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+            let direct = rustix::fs::open(again, flags, Mode::empty()).ok().map(File::from);
+            self.open = Some((file.clone(), direct));
+        }
+        let Some((_, Some(direct))) = &self.open else {
+            return Ok(false);
+        };
+        if self.pages.is_empty() {
+            self.pages = vec![0; DIRECT_BYTES + PAGE_BYTES];
+        }
+        let start = self.pages.as_ptr().align_offset(PAGE_BYTES);
+        for (n, piece) in bytes.chunks(DIRECT_BYTES).enumerate() {
+            let pages = &mut self.pages[start..start + piece.len()];
+            pages.copy_from_slice(piece);
+            match direct.write_all_at(pages, at + (n * DIRECT_BYTES) as u64) {
+                Ok(()) => {}
+                // Pages are not what this device wants. What was written is written once more, the same.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    self.open = Some((file.clone(), None));
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl RealDisk {
+    /// Says whether what is written from now on is read back soon, so that the system had better keep it.
+    pub fn read_soon(&self, soon: bool) {
+        self.read_soon.store(soon, Relaxed);
+    }
+
     fn failed<'a>(&'a self, what: &'a str, name: &'a str) -> impl Fn(io::Error) -> DiskError + 'a {
         move |error| {
             let kind = match error.kind() {
@@ -353,8 +422,14 @@ impl Disk for RealDisk {
     }
 
     fn write_at(&mut self, file: &Arc<File>, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        file.write_all_at(bytes, at)
-            .map_err(self.failed("cannot write to a segment in", ""))
+        let direct = !self.read_soon.load(Relaxed);
+        let mut write = || -> io::Result<()> {
+            if direct && self.direct.write_at(file, at, bytes)? {
+                return Ok(());
+            }
+            file.write_all_at(bytes, at)
+        };
+        write().map_err(self.failed("cannot write to a segment in", ""))
     }
 
     fn sync(&mut self, file: &Arc<File>) -> Result<(), DiskError> {
@@ -373,5 +448,58 @@ impl Disk for RealDisk {
     fn sync_folder(&mut self) -> Result<(), DiskError> {
         let sync = || File::open(&self.path)?.sync_all();
         sync().map_err(self.failed("cannot sync", ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::contract::TempDir;
+
+    fn own(folder: &TempDir) -> Folder {
+        let fresh = MetaPage {
+            shards: 1,
+            ..MetaPage::default()
+        };
+        Folder::own(folder.path(), &fresh, 0).unwrap()
+    }
+
+    #[test]
+    fn whichever_way_it_is_written_it_is_read_back() {
+        let folder = TempDir::new();
+        let mut disk = own(&folder).disk;
+        let bytes = 3 * DIRECT_BYTES;
+        let file = disk.create("a", bytes as u64).unwrap();
+        let all: Vec<u8> = (0..bytes).map(|n| (n * 7 % 251) as u8).collect();
+        // Longer than one direct write, then a page, then what is no page, then through the cache.
+        let ends = [
+            0,
+            DIRECT_BYTES + PAGE_BYTES,
+            DIRECT_BYTES + 2 * PAGE_BYTES,
+            2 * DIRECT_BYTES - 5,
+            bytes,
+        ];
+        for (n, part) in ends.windows(2).enumerate() {
+            disk.read_soon(n == 3);
+            disk.write_at(&file, part[0] as u64, &all[part[0]..part[1]])
+                .unwrap();
+        }
+        disk.sync(&file).unwrap();
+        let mut read = vec![0; bytes];
+        assert_eq!(disk.read_at(&file, 0, &mut read).unwrap(), bytes);
+        assert!(read == all);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_directly_is_left_to_the_cache() {
+        let folder = TempDir::new();
+        let mut disk = own(&folder).disk;
+        let file = disk.create("a", PAGE_BYTES as u64).unwrap();
+        disk.direct.open = Some((file.clone(), None));
+        assert!(!disk.direct.write_at(&file, 0, &[1; PAGE_BYTES]).unwrap());
+        disk.write_at(&file, 0, &[2; PAGE_BYTES]).unwrap();
+        let mut read = [0; PAGE_BYTES];
+        disk.read_at(&file, 0, &mut read).unwrap();
+        assert_eq!(read, [2; PAGE_BYTES]);
     }
 }

@@ -23,6 +23,7 @@
 //! by side, in the order of the whole channel; a failed sync is never tried again on the same file.
 //! Source: `flume/channels-and-sinks.md` 3.2; the design's sections 1 and 3.
 
+mod ahead;
 mod config;
 mod core;
 mod folder;

@@ -3,26 +3,30 @@
 //! ```text
 //!   commit_put, commit_take --> requests --> one transaction each, all of a shard with one sync --> queue, answers
 //!                                                  (several shards: side by side)
-//!   take finds the window low ------------> reads the next events of the logs, in the order of the channel
+//!   take finds the window low ------------> loads the next events of the logs, in the order of the channel
+//!                                                  (a second thread reads them ahead, see `ahead`)
 //! ```
 //!
 //! New events go straight into the queue's window as long as that has room and nothing older waits on the disk. Otherwise
 //! they are only in the log, and are read back when those before them are taken: memory does not grow with the backlog.
 
 use super::WINDOW_BYTES;
+use super::ahead::{self, Done, Job, Read, Stored};
 use super::config::Settings;
-use super::core::Core;
+use super::core::{Answer, Core, Inner};
 use super::folder::{Folder, RealDisk};
 use crate::component::channel::{ChannelError, Claim, Position};
 use crate::component::queue::{Origin, Piece};
 use bytes::Bytes;
 use cluster::journal::{
-    Chunk, CommitError, Committed, Config, Log, Opened, Put, ReadError, Reader, Report, Transaction,
+    CommitError, Committed, Config, Log, Opened, Put, ReadError, Reader, Report, Transaction,
 };
-use proto::event::{Batch, EventLimits, block};
+use proto::event::Batch;
 use proto::journal::{MetaPage, Range, Record};
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::Builder;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -62,15 +66,16 @@ pub struct TakeRequest {
 /// One data folder at work.
 struct Shard {
     log: Log<RealDisk>,
-    reader: Reader,
+    /// Nothing while it is away, which it only is while the shard is behind.
+    reader: Option<Reader>,
     /// Read and not loaded yet.
-    heads: VecDeque<Chunk>,
+    heads: VecDeque<Stored>,
     /// Events below were loaded into the queue at one time or another.
     loaded: u64,
     /// Something in the log was never loaded.
     behind: bool,
     ticked: bool,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// The thread's state.
@@ -89,7 +94,14 @@ pub fn run(core: &Core, settings: &Settings, distrust: bool) -> Result<(), Strin
         shards: Vec::new(),
     };
     store.open(distrust)?;
-    store.serve()
+    std::thread::scope(|scope| {
+        let (jobs, todo) = channel();
+        Builder::new()
+            .name(format!("ahead-{}", settings.name))
+            .spawn_scoped(scope, move || ahead::run(core, &todo))
+            .map_err(|error| format!("no thread: {error}"))?;
+        store.serve(&jobs)
+    })
 }
 
 impl Store<'_> {
@@ -123,10 +135,10 @@ impl Store<'_> {
                 loaded: log.books().floor(),
                 behind: log.books().live() > 0,
                 log,
-                reader: Reader::new(),
+                reader: Some(Reader::new()),
                 heads: VecDeque::new(),
                 ticked: true,
-                _folder: folder,
+                folder,
             });
         }
         if channels.iter().any(|c| *c != channels[0]) {
@@ -153,22 +165,65 @@ impl Store<'_> {
         }
     }
 
-    fn serve(&mut self) -> Result<(), String> {
+    fn serve(&mut self, jobs: &Sender<Job>) -> Result<(), String> {
+        self.refill(jobs)?;
         loop {
             let idle = (!self.shards.iter().all(|s| s.ticked)).then_some(IDLE);
-            let work = self.core.wait(idle);
-            if work.stop && work.requests.iter().all(VecDeque::is_empty) {
+            let work = self.core.wait(idle, !self.waits_for_reading());
+            let has_requests = !work.requests.iter().all(VecDeque::is_empty);
+            if work.stop && !has_requests {
                 self.close();
                 return Ok(());
             }
-            if work.requests.iter().all(VecDeque::is_empty) {
-                if !work.refill {
-                    self.tick();
-                }
-            } else {
+            if has_requests {
+                let behind = self.shards.iter().any(|s| s.behind);
+                self.shards.iter().for_each(|s| s.folder.disk.read_soon(behind));
                 self.commit(work.requests)?;
+                self.make_ahead(jobs)?;
+            } else if work.done_ahead.is_empty() && !work.refill {
+                self.tick();
             }
-            self.refill()?;
+            for done in work.done_ahead {
+                self.take_over(done)?;
+            }
+            self.refill(jobs)?;
+        }
+    }
+
+    /// Whether nothing can be loaded before something has been read.
+    fn waits_for_reading(&self) -> bool {
+        self.shards.iter().any(|s| s.behind && s.heads.is_empty())
+    }
+
+    /// Has the files made that the next segments need.
+    fn make_ahead(&mut self, jobs: &Sender<Job>) -> Result<(), String> {
+        for (n, shard) in self.shards.iter_mut().enumerate() {
+            if let Some((name, bytes)) = shard.log.wants() {
+                let disk = shard.folder.disk.clone();
+                ask(
+                    jobs,
+                    Job::Make {
+                        shard: n,
+                        disk,
+                        name,
+                        bytes,
+                    },
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the other thread has done.
+    fn take_over(&mut self, done: Done) -> Result<(), String> {
+        match done {
+            Done::Failed(why) => Err(why),
+            Done::Made(_, None) => Ok(()),
+            Done::Made(n, Some((name, bytes))) => {
+                self.shards[n].log.offer(name, bytes);
+                Ok(())
+            }
+            Done::Read(n, read) => self.arrived(n, read),
         }
     }
 
@@ -193,152 +248,143 @@ impl Store<'_> {
             });
             results = done.map_err(|_| "a thread that commits panicked".to_owned())?;
         }
-        let mut poisoned = None;
-        for (n, results) in results.into_iter().enumerate() {
+        let (mut poisoned, mut answers) = (None, Vec::new());
+        let mut inner = self.core.inner();
+        for (shard, results) in results.into_iter().enumerate() {
             for (request, result) in results {
                 if let Err(CommitError::Poisoned(why)) = &result {
                     poisoned.get_or_insert_with(|| why.to_string());
                 }
-                self.settle(n, request, result);
+                answers.push(settle(&mut self.shards, &mut inner, shard, request, result));
             }
         }
+        drop(inner);
+        self.core.answer(answers);
         poisoned.map_or(Ok(()), Err)
     }
 
-    /// Books what a request has come to, and answers.
-    fn settle(&mut self, n: usize, request: Request, result: Result<Committed, CommitError>) {
-        let refused = |why: CommitError| match why {
-            CommitError::Full => ChannelError::Full,
-            CommitError::TooLarge { found, allowed } => ChannelError::NeverFits {
-                bytes: found,
-                allowed,
-            },
-            CommitError::Poisoned(why) => ChannelError::Storage(why.to_string()),
-        };
-        match (request, result) {
-            (Request::Put(put), Ok(committed)) => {
-                let events = put.claim.events as u64;
-                let behind = self.shards.iter().any(|s| s.behind);
-                let shard = &mut self.shards[n];
-                let end = committed.first_event + events;
-                let stays = !behind && self.core.has_window();
-                if stays {
-                    shard.loaded = end;
-                } else if events > 0 && !shard.behind {
-                    shard.behind = true;
-                    shard.loaded = committed.first_event;
-                    shard.reader.skip(committed.at.0, committed.at.1);
-                    shard.heads.clear();
-                }
-                let origin = Origin {
-                    shard: n as u32,
-                    number: committed.first_event,
-                };
-                self.core.put_done(put, origin, stays);
-            }
-            (Request::Put(put), Err(why)) => self.core.put_failed(put, refused(why)),
-            (Request::Take(take), Ok(_)) => self.core.take_done(take, Ok(())),
-            (Request::Take(take), Err(why)) => self.core.take_done(take, Err(refused(why))),
-        }
-    }
-
-    /// Loads events while the window has room, the oldest of all shards first.
-    fn refill(&mut self) -> Result<(), String> {
-        while self.shards.iter().any(|s| s.behind) && self.core.has_window() {
+    /// Loads events while the window has room, the oldest of all shards first, and has more of them read.
+    fn refill(&mut self, jobs: &Sender<Job>) -> Result<(), String> {
+        while self.shards.iter().any(|s| s.behind) {
             for n in 0..self.shards.len() {
-                self.read_ahead(n)?;
+                self.read_ahead(n, jobs)?;
             }
-            let oldest = (0..self.shards.len())
-                .filter_map(|n| Some((self.shards[n].heads.front()?.order, n)))
-                .min();
-            let Some((_, n)) = oldest else { continue };
-            self.load(n)?;
-        }
-        Ok(())
-    }
-
-    /// Sees to it that a shard that is behind shows its next events.
-    fn read_ahead(&mut self, n: usize) -> Result<(), String> {
-        let shard = &mut self.shards[n];
-        while shard.behind && shard.heads.is_empty() {
-            match shard.reader.next(&shard.log) {
-                Ok(Some(chunks)) => {
-                    let loaded = shard.loaded;
-                    shard
-                        .heads
-                        .extend(chunks.into_iter().filter(|c| c.events.end > loaded));
-                }
-                Ok(None) => {
-                    shard.behind = false;
-                    let next = shard.log.books().next_event();
-                    if shard.loaded < next {
-                        // Damage up to the end.
-                        self.missing(n, next)?;
-                        self.shards[n].loaded = next;
-                    }
-                    return Ok(());
-                }
-                Err(ReadError::Disk(why)) => return Err(why.to_string()),
-                Err(damaged @ ReadError::Damaged { .. }) => {
-                    let text = damaged.to_string();
-                    let ReadError::Damaged { number, end_lsn, .. } = damaged else {
-                        continue;
-                    };
-                    if !self.settings.skip_damage {
-                        return Err(format!("{text}; onCorruption = skip goes on behind it"));
-                    }
-                    error!(channel = &*self.settings.name, "{text}: skipped");
-                    shard.reader.skip(number, end_lsn);
-                }
+            let (room, mut loaded, mut pieces) = (self.core.room(), 0, Vec::new());
+            while loaded < room && !self.waits_for_reading() {
+                let oldest = (0..self.shards.len())
+                    .filter_map(|n| Some((self.shards[n].heads.front()?.order, n)))
+                    .min();
+                let Some((_, n)) = oldest else { break };
+                loaded += self.load(n, &mut pieces)?;
+            }
+            self.core.loaded(pieces);
+            if loaded == 0 {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Puts the live events of a shard's next chunk into the queue.
-    fn load(&mut self, n: usize) -> Result<(), String> {
+    /// Sends the reader of a shard on its way if there is nothing to load; ends being behind if it has read all.
+    fn read_ahead(&mut self, n: usize, jobs: &Sender<Job>) -> Result<(), String> {
         let shard = &mut self.shards[n];
-        let Some(chunk) = shard.heads.pop_front() else {
+        if !shard.behind || !shard.heads.is_empty() {
+            return Ok(());
+        }
+        let Some(reader) = shard.reader.take() else {
             return Ok(());
         };
-        let start = chunk.events.start.max(shard.loaded);
+        match reader.leave(&shard.log) {
+            Ok(reading) => {
+                let loaded = shard.loaded;
+                ask(
+                    jobs,
+                    Job::Read {
+                        shard: n,
+                        reading,
+                        loaded,
+                    },
+                )
+            }
+            Err(reader) => {
+                shard.reader = Some(reader);
+                shard.behind = false;
+                let next = shard.log.books().next_event();
+                if shard.loaded < next {
+                    // Damage up to the end.
+                    self.missing(n, next)?;
+                    self.shards[n].loaded = next;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The reader of a shard is back.
+    fn arrived(&mut self, n: usize, read: Read) -> Result<(), String> {
+        let shard = &mut self.shards[n];
+        shard.heads.extend(read.events);
+        let reader = shard.reader.insert(read.reader);
+        match read.failed {
+            None => Ok(()),
+            // Nothing in it was alive any more, and its file serves again: what is there is no damage.
+            Some(_) if !shard.log.has_segment(read.number) => Ok(()),
+            Some(ReadError::Disk(why)) => Err(why.to_string()),
+            Some(damaged) => {
+                let text = damaged.to_string();
+                if !self.settings.skip_damage {
+                    return Err(format!("{text}; onCorruption = skip goes on behind it"));
+                }
+                error!(channel = &*self.settings.name, "{text}: skipped");
+                if let ReadError::Damaged { number, end_lsn, .. } = damaged {
+                    reader.skip(number, end_lsn);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes pieces of the live events that a shard shows first; says how many bytes they keep in memory.
+    fn load(&mut self, n: usize, pieces: &mut Vec<Piece>) -> Result<usize, String> {
+        let shard = &mut self.shards[n];
+        let Some(Stored {
+            events,
+            order,
+            mut batch,
+        }) = shard.heads.pop_front()
+        else {
+            return Ok(0);
+        };
+        let start = events.start.max(shard.loaded);
         if start > shard.loaded {
             self.missing(n, start)?;
         }
         let shard = &mut self.shards[n];
-        shard.loaded = chunk.events.end;
-        let mut batch = block::index(chunk.bytes, EventLimits::default()).map_err(|e| {
-            format!(
-                "events {} to {} cannot be read: {e}",
-                chunk.events.start, chunk.events.end
-            )
-        })?;
-        let mut at = chunk.events.start;
+        shard.loaded = events.end;
+        // More than none, so that the caller sees that there was something.
+        let (mut at, mut bytes) = (events.start, 1);
         while !batch.is_empty() {
-            let books = shard.log.books();
-            let gone = Range {
+            let left = Range {
                 start: at,
                 end: at + batch.len() as u64,
             };
-            let (alive, len) = run_of(books, gone, start);
+            let (alive, len) = run_of(shard.log.books(), left, start);
             let part = batch.split_front(len);
             if alive {
-                let claim = Claim::of(&part);
-                let first = chunk.order + (at - chunk.events.start);
-                let origin = Origin {
-                    shard: n as u32,
-                    number: at,
-                };
-                self.core.loaded(Piece {
-                    first,
+                bytes += part.pinned_bytes();
+                pieces.push(Piece {
+                    first: order + (at - events.start),
+                    claim: Claim::of(&part),
                     batch: part,
-                    claim,
-                    origin,
+                    origin: Origin {
+                        shard: n as u32,
+                        number: at,
+                    },
                 });
             }
             at += len as u64;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Events that should be there and are not: lost to damage. They are taken, so that their room is free again.
@@ -420,6 +466,54 @@ impl Shard {
         self.ticked = false;
         requests.into_iter().zip(results).collect()
     }
+}
+
+/// Books what a request has come to.
+fn settle(
+    shards: &mut [Shard],
+    inner: &mut Inner,
+    n: usize,
+    request: Request,
+    result: Result<Committed, CommitError>,
+) -> Answer {
+    let refused = |why: CommitError| match why {
+        CommitError::Full => ChannelError::Full,
+        CommitError::TooLarge { found, allowed } => ChannelError::NeverFits {
+            bytes: found,
+            allowed,
+        },
+        CommitError::Poisoned(why) => ChannelError::Storage(why.to_string()),
+    };
+    match (request, result) {
+        (Request::Put(put), Ok(committed)) => {
+            let events = put.claim.events as u64;
+            let behind = shards.iter().any(|s| s.behind);
+            let shard = &mut shards[n];
+            let stays = !behind && inner.has_window();
+            if stays {
+                shard.loaded = committed.first_event + events;
+            } else if events > 0 && !shard.behind {
+                shard.behind = true;
+                shard.loaded = committed.first_event;
+                if let Some(reader) = &mut shard.reader {
+                    reader.skip(committed.at.0, committed.at.1);
+                }
+            }
+            let origin = Origin {
+                shard: n as u32,
+                number: committed.first_event,
+            };
+            inner.put_done(put, origin, stays)
+        }
+        (Request::Put(put), Err(why)) => inner.put_failed(put, refused(why)),
+        (Request::Take(take), Ok(_)) => inner.take_done(take, Ok(())),
+        (Request::Take(take), Err(why)) => inner.take_done(take, Err(refused(why))),
+    }
+}
+
+fn ask(jobs: &Sender<Job>, job: Job) -> Result<(), String> {
+    let gone = |_| "the thread that reads ahead is gone".to_owned();
+    jobs.send(job).map_err(gone)
 }
 
 fn transaction(request: &mut Request) -> Transaction<'_> {
