@@ -178,10 +178,10 @@ impl World {
         for attempt in 0..50 {
             if attempt < 3 && self.rng.random::<f64>() < 0.4 {
                 let at = self.disk.calls() + self.rng.random_range(1..60);
-                if self.rng.random() {
-                    self.disk.crash_at(at)
-                } else {
-                    self.disk.fail_at(at)
+                match self.rng.random_range(0..4) {
+                    0 | 1 => self.disk.crash_at(at),
+                    2 => self.disk.fail_at(at),
+                    _ => self.disk.fail_full_at(at),
                 }
             }
             match Log::open(self.given(), opened(self.rng.random(), distrust)) {
@@ -193,8 +193,8 @@ impl World {
                     }
                 }
                 Err(OpenError::Disk(why)) => last = Some(why),
-                // A sync failed on a full disk: the copy of the newest segment needs room.
-                Err(OpenError::Full(_)) if distrust => self.disk.set_room(u64::MAX),
+                // A sync failed on a full disk: the copy of the newest segment needs room. Or it was full for a moment.
+                Err(OpenError::Full(_)) if distrust || attempt < 3 => self.disk.set_room(u64::MAX),
                 Err(why) => panic!("F6 without damage: {why}"),
             }
             distrust = !self.next_life(model, doubt);
@@ -373,11 +373,16 @@ fn run(seed: u64, mistake: Option<Mistake>) {
     let mut world = World { disk, mistake, rng };
     let (mut log, mut model) = world.open(false, &Model::default(), &[]);
     let mut next_id = 0;
+    let mut may_be_full = tight;
     for _ in 0..world.rng.random_range(5..60) {
         let soon = world.disk.calls() + world.rng.random_range(1..25);
         match world.rng.random_range(0..20) {
             0 => world.disk.crash_at(soon),
             1 => world.disk.fail_at(soon),
+            4 => {
+                may_be_full = true;
+                world.disk.fail_full_at(soon);
+            }
             2 => {
                 // Stopped in order, or killed: what the system has, it keeps.
                 drop(log);
@@ -398,7 +403,7 @@ fn run(seed: u64, mistake: Option<Mistake>) {
         }
         let steps = steps(&mut world.rng, &model, &mut next_id);
         let results = commit(&mut log, &steps);
-        let doubt = booked(&mut model, &steps, results, tight);
+        let doubt = booked(&mut model, &steps, results, may_be_full);
         if log.poisoned().is_some() {
             drop(log);
             let distrust = !world.next_life(&model, &doubt);
@@ -438,7 +443,7 @@ fn booked(
     model: &mut Model,
     steps: &[Step],
     results: Vec<Result<u64, CommitError>>,
-    tight: bool,
+    may_be_full: bool,
 ) -> Vec<Step> {
     let mut doubt = Vec::new();
     for (step, result) in steps.iter().zip(results) {
@@ -452,7 +457,7 @@ fn booked(
             }
             Err(CommitError::Full) => {
                 assert!(
-                    tight && matches!(step, Step::Put { .. }),
+                    may_be_full && matches!(step, Step::Put { .. }),
                     "only puts find a disk full"
                 );
             }

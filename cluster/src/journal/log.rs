@@ -274,12 +274,13 @@ impl<D: Disk> Log<D> {
         let is_put = transaction.put.is_some();
         let need = file_bytes(payload, self.config.block_bytes);
         if !self.fits(need) || (is_put && self.is_lean()) {
-            let settled = self.settle(unsettled, results, *open);
-            let rolled = settled.and_then(|()| {
-                *open += unsettled.len();
-                self.roll(need, is_put)
-            });
-            match rolled {
+            if let Err(why) = self.settle(unsettled, results, *open) {
+                // Whatever its kind: what was to be synced may not be there.
+                self.poison(why.clone(), results, *open);
+                return Err(CommitError::Poisoned(why));
+            }
+            *open += unsettled.len();
+            match self.roll(need, is_put) {
                 Ok(()) => {}
                 Err(why) if why.kind == DiskErrorKind::Full && is_put => return Err(CommitError::Full),
                 Err(why) => {
@@ -483,14 +484,14 @@ impl<D: Disk> Log<D> {
     }
 
     /// The next segment: a file, its header and a snapshot, made durable before it gets its name. Everything before
-    /// must be synced. For puts the file has full length, or there is an error; without, a spare one will do.
+    /// must be synced. For puts the file has full length, or there is an error; without, a spare one will do. An error
+    /// of kind Full says that there is no such file and that nothing has changed; any other poisons.
     pub(super) fn roll(&mut self, need: u64, for_puts: bool) -> Result<(), DiskError> {
-        let previous_end_lsn = self.tail.lsn;
         let number = self.books.segments().next_back().map_or(0, |(n, _)| n + 1);
         let number = number.max(self.numbers_from);
         let mut books = self.books.clone();
         books.begin_segment(number, self.tail.lsn);
-        let (mut records, mut blocks) = (0_u32, 0_usize);
+        let mut records = 0_u32;
         // How long the snapshot is shows when it is written; once to count, once to keep.
         let mut size = 0;
         books.snapshot(|record| {
@@ -499,7 +500,25 @@ impl<D: Disk> Log<D> {
         });
         let whole = PAGE_BYTES as u64 + file_bytes(size, self.config.block_bytes) + need;
         let (name, bytes) = self.next_file(whole, for_puts)?;
-        let file = self.disk.open(&name)?;
+        self.begin_segment(number, books, records, &name, bytes)
+            .map_err(|why| {
+                // No room where there must be some: half a segment is there.
+                DiskError::new(DiskErrorKind::Other, why.text)
+            })
+    }
+
+    /// Header and snapshot into a file, and its name.
+    fn begin_segment(
+        &mut self,
+        number: u64,
+        mut books: Books,
+        records: u32,
+        name: &str,
+        bytes: u64,
+    ) -> Result<(), DiskError> {
+        let previous_end_lsn = self.tail.lsn;
+        let mut blocks = 0_usize;
+        let file = self.disk.open(name)?;
         let head = SegmentHead {
             shard: self.shard,
             number,
@@ -534,9 +553,9 @@ impl<D: Disk> Log<D> {
         failed.map_or(Ok(()), Err)?;
         self.close_block(false)?;
         self.disk.sync(&file)?;
-        self.disk.rename(&name, &segment_name(number))?;
+        self.disk.rename(name, &segment_name(number))?;
         self.disk.sync_folder()?;
-        self.free.retain(|(n, _)| *n != name);
+        self.free.retain(|(n, _)| n != name);
         self.tail.durable_lsn = self.tail.lsn;
         books.extend_segment(self.tail.lsn);
         self.books = books;

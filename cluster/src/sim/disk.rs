@@ -44,6 +44,8 @@ struct State {
     calls: u64,
     crash_at: Option<u64>,
     fail_at: Option<u64>,
+    /// That call finds no room.
+    fails_full: bool,
     crashed: bool,
     /// Bytes that may be allocated in all.
     room: u64,
@@ -87,7 +89,14 @@ impl SimDisk {
     /// The call of this number fails. A sync that fails leaves a part of what it was to make durable in memory for ever:
     /// readers see it, no later sync writes it.
     pub fn fail_at(&self, call: u64) {
-        self.0.borrow_mut().fail_at = Some(call);
+        let mut state = self.0.borrow_mut();
+        (state.fail_at, state.fails_full) = (Some(call), false);
+    }
+
+    /// As [`fail_at`](Self::fail_at); the reason is that there is no room, whatever the call.
+    pub fn fail_full_at(&self, call: u64) {
+        let mut state = self.0.borrow_mut();
+        (state.fail_at, state.fails_full) = (Some(call), true);
     }
 
     /// Whether it has lost its power.
@@ -187,10 +196,12 @@ impl SimDisk {
             return Err(DiskError::new(DiskErrorKind::Other, format!("{what}: no power")));
         }
         if state.fail_at == Some(state.calls) {
-            return Err(DiskError::new(
-                DiskErrorKind::Other,
-                format!("{what}: input/output error"),
-            ));
+            let (kind, why) = if state.fails_full {
+                (DiskErrorKind::Full, "no space left on device")
+            } else {
+                (DiskErrorKind::Other, "input/output error")
+            };
+            return Err(DiskError::new(kind, format!("{what}: {why}")));
         }
         Ok(state)
     }
