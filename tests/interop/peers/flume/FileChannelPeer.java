@@ -5,7 +5,6 @@ import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.zip.CRC32;
 
 import org.apache.flume.Context;
 import org.apache.flume.Event;
@@ -21,13 +20,26 @@ import org.apache.flume.event.EventBuilder;
  *   FileChannelPeer script FIRST KEY=VALUE...        one of each kind of transaction, then ends as if it was killed
  *   FileChannelPeer drain KEY=VALUE...               takes everything, a line for each event, in order
  *
- * An event has its number in its body and in a header. A line of drain: headers, length and CRC-32 of the body.
+ * An event has its number in its body and in a header. A line of drain: EVENT, headers, body. In its life it prints how
+ * many transactions have put events, so that it can be killed after any of them.
  */
 public final class FileChannelPeer {
     private static FileChannel channel;
     private static AtomicLong numbers;
+    private static final AtomicLong commits = new AtomicLong();
 
-    public static void main(String[] args) throws Exception {
+    public static void main(String[] args) {
+        try {
+            run(args);
+        } catch (Throwable error) {
+            // Flume's own threads would keep the process alive.
+            error.printStackTrace(System.out);
+            System.out.println("PEER failed");
+            Runtime.getRuntime().halt(4);
+        }
+    }
+
+    private static void run(String[] args) throws Exception {
         String mode = args[0];
         int options = mode.equals("live") ? 3 : mode.equals("script") ? 2 : 1;
         Context context = new Context();
@@ -162,6 +174,7 @@ public final class FileChannelPeer {
                     channel.put(event(random.nextInt(random.nextInt(20) == 0 ? 9_000 : 300)));
                 }
                 end(transaction, commit);
+                System.out.println("PEER " + commits.incrementAndGet());
             } catch (RuntimeException full) {
                 transaction.rollback();
                 transaction.close();
@@ -201,11 +214,10 @@ public final class FileChannelPeer {
             transaction.begin();
             int taken = 0;
             Event event;
-            while (taken < 100 && (event = channel.take()) != null) {
+            while (taken < 20 && (event = channel.take()) != null) {
                 taken++;
-                CRC32 crc = new CRC32();
-                crc.update(event.getBody());
-                lines.add("EVENT " + new TreeMap<>(event.getHeaders()) + " " + event.getBody().length + " " + crc.getValue());
+                String body = new String(event.getBody(), StandardCharsets.UTF_8);
+                lines.add("EVENT " + new TreeMap<>(event.getHeaders()) + " " + body);
             }
             end(transaction, true);
             if (taken == 0) {
