@@ -3,6 +3,8 @@
 mod inspect;
 
 use node::avro_client::{self, Fault};
+use node::channel_import;
+use node::cli::channel::ChannelCommand;
 use node::cli::{self, AgentOptions, Command};
 use node::component::keys::Severity;
 use node::telemetry::log;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Agent(options)) => ExitCode::from(agent(&options)),
         Ok(Command::AvroClient(options)) => ExitCode::from(avro_client(&options)),
+        Ok(Command::Channel(command)) => ExitCode::from(channel(&command)),
         Ok(Command::Check(options)) => ExitCode::from(inspect::check(&options)),
         Ok(Command::Explain(options)) => ExitCode::from(inspect::explain(&options)),
         Ok(Command::Version) => {
@@ -126,6 +129,26 @@ fn avro_client(options: &avro_client::Options) -> u8 {
         Err(Fault::Settings) => cli::EXIT_CONFIGURATION,
         Err(Fault::Unreachable) => cli::EXIT_UNREACHABLE,
         Err(Fault::Undelivered) => cli::EXIT_EVENTS_LEFT,
+    }
+}
+
+/// Works on the files of a channel; returns the exit code.
+fn channel(command: &ChannelCommand) -> u8 {
+    match command {
+        ChannelCommand::Import(options) => match channel_import::run(options) {
+            Ok(imported) => {
+                println!("{imported}");
+                cli::EXIT_OK
+            }
+            Err(failure) => {
+                eprintln!("Error: {failure}");
+                match failure.fault {
+                    channel_import::Fault::Input => cli::EXIT_NO_INPUT,
+                    channel_import::Fault::Settings => cli::EXIT_CONFIGURATION,
+                    channel_import::Fault::Unfinished => cli::EXIT_EVENTS_LEFT,
+                }
+            }
+        },
     }
 }
 

@@ -80,7 +80,7 @@ fn number(line: &str) -> Option<u64> {
 }
 
 /// The whole lines of all files of a folder, oldest file first.
-fn rolled(folder: &Path) -> Vec<String> {
+pub fn rolled(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };

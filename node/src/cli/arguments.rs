@@ -34,6 +34,18 @@ Examples:
   node avro-client -H 127.0.0.1 -p 41414 -F access.log
   tail -F access.log | node avro-client -H 127.0.0.1 -p 41414 -R headers.properties";
 
+const CHANNEL_IMPORT_HELP: &str = "\
+Flume must be stopped. Every event that it would still deliver is moved once, in the order of its queue; what was rolled
+back or never committed is not. Killed half-way, the same command goes on. Nothing is deleted: Flume's files are in
+flume-imported/ afterwards, in the same folders.
+
+Exit codes: 0 all moved; 64 usage; 66 Flume's files cannot be read, are damaged or in use; 75 a part was moved, run it
+again; 78 the configuration or the target cannot be used.
+
+Examples:
+  node channel import -f a1.properties -n a1 -c c1
+  node channel import /flume/data1,/flume/data2 --checkpoint-dir /flume/checkpoint --into /millrace/data --dry-run";
+
 /// The heading of what is understood and does nothing.
 const NOT_YET: &str = "Not in this version";
 
@@ -184,6 +196,46 @@ pub struct AvroClientArgs {
     pub launcher: LauncherArgs,
 }
 
+/// Move what is left in a file channel of Flume's into one of ours, each event once.
+#[derive(Debug, Parser)]
+#[command(name = "node channel import", bin_name = "node channel import", after_help = CHANNEL_IMPORT_HELP,
+    override_usage = "node channel import DIR[,DIR…] --into DIR[,DIR…] [options]\n       node channel import -f FILE -n AGENT -c CHANNEL [options]")]
+pub struct ChannelImportArgs {
+    /// Our dataDirs; they may be the same folders
+    #[arg(long, value_name = "DIR,…")]
+    pub into: Option<String>,
+    /// Flume's checkpointDir: with several dataDirs it can show that an event was delivered
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Configuration file that has the channel, instead of folders; repeat it to add files
+    #[arg(short = 'f', long = "conf-file", value_name = "FILE")]
+    pub conf_files: Vec<PathBuf>,
+    /// Name of the agent in it
+    #[arg(short, long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Name of the channel in it
+    #[arg(short, long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// Count what would be moved, touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Leave Flume's files where they are; only with --into other folders
+    #[arg(long)]
+    pub keep: bool,
+    /// Leave out what is damaged
+    #[arg(long)]
+    pub skip_corrupt: bool,
+    /// Key of encrypted files: its alias in Flume, and a file with its bytes or hexadecimal digits
+    #[arg(long = "key", value_name = "ALIAS=FILE", value_parser = key_file)]
+    pub keys: Vec<(String, PathBuf)>,
+    /// Configuration directory with flume-env.sh
+    #[arg(long, value_name = "DIR")]
+    pub conf: Option<PathBuf>,
+    /// Set a Java system property
+    #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = system_property, allow_hyphen_values = true)]
+    pub properties: Vec<(String, String)>,
+}
+
 /// What Flume's launcher takes for every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What Flume's launcher takes")]
@@ -256,6 +308,14 @@ pub fn jvm_option(text: &str) -> Result<JvmOption, String> {
     match bytes.zip(unit).and_then(|(n, unit)| n.checked_mul(unit)) {
         Some(bytes) if bytes > 0 => Ok(JvmOption::MaxHeapBytes(bytes)),
         _ => Err("expected a size such as -Xmx512m or -Xmx2g".to_owned()),
+    }
+}
+
+/// Reads what follows `--key`.
+fn key_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((alias, file)) if !alias.is_empty() && !file.is_empty() => Ok((alias.to_owned(), file.into())),
+        _ => Err("expected ALIAS=FILE".to_owned()),
     }
 }
 

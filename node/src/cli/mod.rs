@@ -10,10 +10,10 @@
 //! | 1 | [`EXIT_UNKNOWN_COMMAND`] | no command, or one that does not exist; Flume's code |
 //! | 1 | [`EXIT_FOUND_ERRORS`] | `check` found errors |
 //! | 64 | [`EXIT_USAGE`] | options that cannot be understood |
-//! | 66 | [`EXIT_NO_INPUT`] | what `avro-client` is to send cannot be read |
+//! | 66 | [`EXIT_NO_INPUT`] | what `avro-client` is to send, or `channel import` to move, cannot be read or is in use |
 //! | 69 | [`EXIT_UNREACHABLE`] | no server would take anything of `avro-client` |
 //! | 70 | [`EXIT_GAVE_UP`] | the root supervisor gave up on a component |
-//! | 75 | [`EXIT_EVENTS_LEFT`] | stopped with events left in memory channels; not sent by `avro-client` |
+//! | 75 | [`EXIT_EVENTS_LEFT`] | stopped with events left in memory channels; not sent by `avro-client`, not moved by `channel import` |
 //! | 78 | [`EXIT_CONFIGURATION`] | the configuration cannot be read or run |
 //!
 //! `spelling` makes one spelling of Flume's many, `arguments` are the options with their help texts, and `reading`
@@ -24,6 +24,8 @@
 pub mod agent;
 mod arguments;
 mod avro_client;
+pub mod channel;
+mod channel_import;
 pub mod inspect;
 mod reading;
 mod spelling;
@@ -60,6 +62,7 @@ Usage: node <command> [options]
 Commands:
   agent        run an agent
   avro-client  send lines of text to an avro source
+  channel      work on the files of file channels: import
   check        name every mistake in configuration files
   explain      show the flow graph of configuration files
   version      print the version
@@ -77,7 +80,10 @@ Look inside while it runs:
 Send a file:
   node avro-client -H 127.0.0.1 -p 41414 -F a.log
 
-`node agent --help` lists the options; so do avro-client, check and explain.
+Take over what is left in a file channel of Flume's:
+  node channel import -f a1.properties -n a1 -c c1
+
+`node agent --help` lists the options; so do avro-client, channel import, check and explain.
 ";
 
 /// What is to be done.
@@ -87,6 +93,8 @@ pub enum Command {
     Agent(AgentOptions),
     /// Send lines to an avro source.
     AvroClient(crate::avro_client::Options),
+    /// Work on the files of a channel.
+    Channel(channel::ChannelCommand),
     /// Name the mistakes of a configuration.
     Check(CheckOptions),
     /// Show the flow graph of a configuration.
@@ -134,6 +142,7 @@ pub fn parse_in(args: impl Iterator<Item = OsString>, world: &World) -> Result<C
             Command::Agent(options)
         }),
         "avro-client" => avro_client::read(args, world).map(Command::AvroClient),
+        "channel" => channel::read(args, world).map(Command::Channel),
         "check" => inspect::read_check(args, world).map(Command::Check),
         "explain" => inspect::read_explain(args, world).map(Command::Explain),
         "version" | "--version" | "-V" => Ok(Command::Version),

@@ -341,6 +341,16 @@ impl Keys {
         self.entries.get(key).map(|e| e.value.as_str())
     }
 
+    /// The component as messages name it.
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// Where the component is declared.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// What stands before these keys, up to and with a dot; empty for a whole component.
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -1,5 +1,6 @@
 //! The settings of a file channel: Flume's, what of them means nothing here, and ours.
 
+use super::flume;
 use super::folder::{self, Found};
 use super::store::log_config;
 use crate::component::channel::ChannelLimits;
@@ -75,19 +76,21 @@ impl Config {
 
     /// Looks at the folders without touching them: what cannot be used is told before anything starts.
     pub fn look(&self, keys: &mut Keys) {
+        let mut flumes = Vec::new();
         for path in &self.data_dirs {
             match folder::look(path) {
                 Ok(Found::Nothing | Found::Ours) => {}
-                Ok(Found::Flume(files)) => keys.wrong(
-                    "dataDirs",
-                    &format!(
-                        "{} holds a file channel of Flume's ({files} data files), which this version does not read: \
-                         let Flume empty it, or name other folders",
-                        path.display()
-                    ),
-                ),
+                Ok(Found::Flume(files)) => flumes.push(format!("{} ({files} data files)", path.display())),
                 Err(why) => keys.wrong("dataDirs", &why.to_string()),
             }
+        }
+        if !flumes.is_empty() {
+            let message = format!(
+                "holds a file channel of Flume's: {}. Its events are moved into this one, each of them once, by: {}",
+                flumes.join(", "),
+                flume::import_command(&self.data_dirs, keys)
+            );
+            keys.wrong("dataDirs", &message);
         }
     }
 }

@@ -7,6 +7,7 @@
 //!   <dataDir>/millrace/seg-….wal   the log; free-….wal are files for its next segments
 //! ```
 
+use super::flume;
 use cluster::journal::{Disk, DiskError, DiskErrorKind};
 use proto::journal::{MetaPage, PAGE_BYTES, PageError};
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, Mode, OFlags};
@@ -82,6 +83,12 @@ pub enum Found {
 /// What is there cannot be read, or is not ours.
 pub fn look(data_dir: &Path) -> Result<Found, FolderError> {
     let meta = data_dir.join(FOLDER).join(META);
+    // Before ours: what is Flume's must be moved first, or nobody would ever deliver it.
+    let logs = flume::count(data_dir).map_err(FolderError::io(data_dir))?;
+    if logs > 0 {
+        read_meta(&meta)?;
+        return Ok(Found::Flume(logs));
+    }
     match read_meta(&meta)? {
         Some(_) => return Ok(Found::Ours),
         None if has_segments(&data_dir.join(FOLDER)) => {
@@ -92,29 +99,12 @@ pub fn look(data_dir: &Path) -> Result<Found, FolderError> {
         }
         None => {}
     }
-    let logs = match fs::read_dir(data_dir) {
-        Ok(entries) => entries
-            .flatten()
-            .filter(|e| is_flume_log(&e.file_name().to_string_lossy()))
-            .count(),
-        Err(error) if error.kind() == ErrorKind::NotFound => 0,
-        Err(error) => return Err(FolderError::io(data_dir)(error)),
-    };
-    Ok(if logs > 0 {
-        Found::Flume(logs)
-    } else {
-        Found::Nothing
-    })
+    Ok(Found::Nothing)
 }
 
 fn has_segments(folder: &Path) -> bool {
     let is_segment = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("seg-");
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(is_segment))
-}
-
-fn is_flume_log(name: &str) -> bool {
-    name.strip_prefix("log-")
-        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn read_meta(path: &Path) -> Result<Option<MetaPage>, FolderError> {

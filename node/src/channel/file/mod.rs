@@ -17,7 +17,7 @@
 //! | a write or sync fails | nothing more is acknowledged; everybody hears "storage failed"; the log is opened anew, and what is really on the disk counts |
 //! | an acknowledged byte cannot be read | the channel stops and names the place; with `onCorruption = skip` the rest flows on, and the lost events are named and counted |
 //! | folder of another program, of a newer version, in use | refused with what was found; nothing is touched |
-//! | Flume's own files in dataDirs | refused at start |
+//! | Flume's own files in dataDirs | refused at start, with the command that moves their events here |
 //!
 //! Differences from Flume: no checkpoints, so nothing of theirs has a meaning; several `dataDirs` are shards that sync side
 //! by side, in the order of the whole channel; a failed sync is never tried again on the same file.
@@ -26,6 +26,7 @@
 mod ahead;
 mod config;
 mod core;
+pub mod flume;
 mod folder;
 mod store;
 

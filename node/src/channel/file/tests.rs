@@ -282,10 +282,19 @@ fn folders_of_others_are_named_before_anything_starts() {
             .join("; ")
     };
     assert!(
-        told(&folder).contains("file channel of Flume's (1 data files)"),
+        told(&folder).contains("file channel of Flume's") && told(&folder).contains("(1 data files)"),
         "{}",
         told(&folder)
     );
+    let name = data.display();
+    let command = format!("node channel import {name} --into {name}");
+    assert!(told(&folder).ends_with(&command), "{}", told(&folder));
+    // An import that was interrupted has moved them, and is to be ended.
+    std::fs::create_dir_all(data.join("flume-importing")).unwrap();
+    std::fs::rename(data.join("log-1"), data.join("flume-importing/log-1")).unwrap();
+    assert!(told(&folder).ends_with(&command), "{}", told(&folder));
+    std::fs::rename(data.join("flume-importing"), data.join("flume-imported")).unwrap();
+    assert_eq!(told(&folder), "");
     std::fs::create_dir_all(data.join("millrace")).unwrap();
     let mut meta = proto::journal::MetaPage::default().encode();
     meta[8] = 9;
