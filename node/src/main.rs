@@ -9,6 +9,7 @@ use node::cli::{self, AgentOptions, Command};
 use node::component::keys::Severity;
 use node::telemetry::log;
 use node::{Node, Outcome, StartError, Stopper};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -43,6 +44,15 @@ fn main() -> ExitCode {
 }
 
 /// Runs an agent to its end; returns the exit code.
+/// As the JVM does: as many open files as the system allows. A file channel has one for every 64 MiB of its backlog.
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 fn agent(options: &AgentOptions) -> u8 {
     options.warnings.iter().for_each(|warning| eprintln!("{warning}"));
     if options.dry_run {
@@ -56,6 +66,7 @@ fn agent(options: &AgentOptions) -> u8 {
             return cli::EXIT_USAGE;
         }
     };
+    raise_open_files();
     let builder = Node::builder()
         .agent(&options.name)
         .seed(options.seed.unwrap_or_else(rand::random))
