@@ -165,6 +165,8 @@ struct World {
     disk: SimDisk,
     mistake: Option<Mistake>,
     rng: SmallRng,
+    /// There may be no room, so that puts may be refused.
+    may_be_full: bool,
 }
 
 impl World {
@@ -181,7 +183,10 @@ impl World {
                 match self.rng.random_range(0..4) {
                     0 | 1 => self.disk.crash_at(at),
                     2 => self.disk.fail_at(at),
-                    _ => self.disk.fail_full_at(at),
+                    _ => {
+                        self.may_be_full = true;
+                        self.disk.fail_full_at(at);
+                    }
                 }
             }
             match Log::open(self.given(), opened(self.rng.random(), distrust)) {
@@ -370,17 +375,21 @@ fn run(seed: u64, mistake: Option<Mistake>) {
     } else {
         SimDisk::default()
     };
-    let mut world = World { disk, mistake, rng };
+    let mut world = World {
+        disk,
+        mistake,
+        rng,
+        may_be_full: tight,
+    };
     let (mut log, mut model) = world.open(false, &Model::default(), &[]);
     let mut next_id = 0;
-    let mut may_be_full = tight;
     for _ in 0..world.rng.random_range(5..60) {
         let soon = world.disk.calls() + world.rng.random_range(1..25);
         match world.rng.random_range(0..20) {
             0 => world.disk.crash_at(soon),
             1 => world.disk.fail_at(soon),
             4 => {
-                may_be_full = true;
+                world.may_be_full = true;
                 world.disk.fail_full_at(soon);
             }
             2 => {
@@ -392,7 +401,7 @@ fn run(seed: u64, mistake: Option<Mistake>) {
             3 if log.poisoned().is_none() => {
                 let _ = log.tick();
             }
-            4..10 if !make_ahead(&mut log, &world.disk) => {
+            5..11 if !make_ahead(&mut log, &world.disk) => {
                 // Nobody knows what the folder's next sync would make durable.
                 drop(log);
                 let distrust = !world.next_life(&model, &[]);
@@ -403,7 +412,7 @@ fn run(seed: u64, mistake: Option<Mistake>) {
         }
         let steps = steps(&mut world.rng, &model, &mut next_id);
         let results = commit(&mut log, &steps);
-        let doubt = booked(&mut model, &steps, results, may_be_full);
+        let doubt = booked(&mut model, &steps, results, world.may_be_full);
         if log.poisoned().is_some() {
             drop(log);
             let distrust = !world.next_life(&model, &doubt);
