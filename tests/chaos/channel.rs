@@ -106,21 +106,31 @@ pub fn position(channel: &FileChannel, owner: &str) -> Option<u64> {
 }
 
 /// All events that are there, in their order; they stay there.
-pub async fn look(channel: &FileChannel, large: bool) -> Vec<Id> {
+///
+/// # Errors
+/// What the channel says, when it fails meanwhile.
+pub async fn look(channel: &FileChannel, large: bool) -> Result<Vec<Id>, String> {
     let (mut ids, mut tickets) = (Vec::new(), Vec::new());
     let held = channel.held();
+    let limit = tokio::time::Instant::now() + LIVENESS;
     while ids.len() < held {
-        let taken = channel.take(Want::events(500), LIVENESS).await;
-        let Some((ticket, batch)) = taken.expect("the channel serves") else {
-            panic!("{} of {held} events can be taken", ids.len());
-        };
-        ids.extend(batch.iter().map(|event| id_of(event.body(), large)));
-        tickets.push(ticket);
+        let taken = channel.take(Want::events(500), Duration::from_millis(20)).await;
+        match taken.map_err(|why| why.to_string())? {
+            Some((ticket, batch)) => {
+                ids.extend(batch.iter().map(|event| id_of(event.body(), large)));
+                tickets.push(ticket);
+            }
+            None => assert!(
+                tokio::time::Instant::now() < limit,
+                "{} of {held} events can be taken",
+                ids.len()
+            ),
+        }
     }
     for ticket in tickets.into_iter().rev() {
         channel.rollback(ticket);
     }
-    ids
+    Ok(ids)
 }
 
 /// What the users of a channel know.
@@ -143,6 +153,23 @@ pub struct Known {
 }
 
 impl Known {
+    /// Takes what a channel has for what is known, of one putter and one sink: another process has known it.
+    ///
+    /// # Errors
+    /// What the channel says, when it fails meanwhile.
+    pub async fn adopt(&mut self, channel: &FileChannel, large: bool) -> Result<(), String> {
+        self.acked = look(channel, large).await?.into_iter().collect();
+        self.sources = position(channel, "source/1")
+            .map(|at| (1, at))
+            .into_iter()
+            .collect();
+        self.sinks = position(channel, "sink/1")
+            .map(|at| (1, at))
+            .into_iter()
+            .collect();
+        Ok(())
+    }
+
     /// A put is begun.
     pub fn putting(&mut self, events: &[Id]) {
         self.puts.push(events.to_vec());
@@ -171,10 +198,16 @@ impl Known {
 
     /// Holds what a channel has against what is known; from then on what it has is what is known.
     ///
+    /// # Errors
+    /// What the channel says, when it fails meanwhile.
+    ///
     /// # Panics
     /// When something acknowledged is not there, or something else is, or not in order, or not once.
-    pub async fn check(&mut self, channel: &FileChannel, folders: usize, large: bool) {
-        let there = look(channel, large).await;
+    pub async fn check(&mut self, channel: &FileChannel, folders: usize, large: bool) -> Result<(), String> {
+        let there = look(channel, large).await?;
+        let stands = self.positions(channel);
+        // A channel that has failed meanwhile has forgotten all of it.
+        channel.check()?;
         let set: BTreeSet<Id> = there.iter().copied().collect();
         assert_eq!(set.len(), there.len(), "doubled: {there:?}");
         let mut last: BTreeMap<u32, u64> = BTreeMap::new();
@@ -198,21 +231,40 @@ impl Known {
             .filter(|id| self.gone.contains(id) || !may.contains(id))
             .collect();
         assert!(more.is_empty(), "came back, or never was: {more:?}");
-        self.check_takes(channel, &set, folders);
-        self.check_puts(channel, &set, &doubted);
+        self.check_takes(&stands, &set, folders);
+        self.check_puts(&stands, &set, &doubted);
         for (putter, last) in &self.sources {
-            let at = position(channel, &format!("source/{putter}"));
-            assert_eq!(at, Some(*last), "position of source {putter}");
+            let at = stands.get(&format!("source/{putter}"));
+            assert_eq!(at, Some(last), "position of source {putter}");
         }
         self.acked = set;
         self.gone.clear();
         self.puts.clear();
         self.takes.clear();
         self.is_cut = false;
+        Ok(())
+    }
+
+    /// Where everybody stands who may stand somewhere.
+    fn positions(&self, channel: &FileChannel) -> BTreeMap<String, u64> {
+        let sources = self
+            .sources
+            .keys()
+            .chain(self.puts.iter().flatten().map(|(putter, _)| putter));
+        let sinks = self
+            .sinks
+            .keys()
+            .chain(self.takes.iter().map(|(sink, _, _)| sink));
+        let owners = sources
+            .map(|putter| format!("source/{putter}"))
+            .chain(sinks.map(|sink| format!("sink/{sink}")));
+        owners
+            .filter_map(|owner| position(channel, &owner).map(|at| (owner, at)))
+            .collect()
     }
 
     /// Whole or not at all, and the position with it.
-    fn check_puts(&mut self, channel: &FileChannel, there: &BTreeSet<Id>, doubted: &BTreeSet<Id>) {
+    fn check_puts(&mut self, stands: &BTreeMap<String, u64>, there: &BTreeSet<Id>, doubted: &BTreeSet<Id>) {
         for events in &self.puts {
             let is_known = |id: &Id| there.contains(id) || self.gone.contains(id);
             let happened = events.iter().any(is_known);
@@ -220,17 +272,17 @@ impl Known {
             assert!(!happened || whole, "half a put: {events:?}");
             let &(putter, last) = events.last().expect("nobody puts nothing");
             // All of it may have been taken at once, which is in doubt as well.
-            let stands = position(channel, &format!("source/{putter}")) == Some(last);
-            if happened || (whole && stands) {
+            let stands_there = stands.get(&format!("source/{putter}")) == Some(&last);
+            if happened || (whole && stands_there) {
                 self.sources.insert(putter, last);
             }
         }
     }
 
-    fn check_takes(&mut self, channel: &FileChannel, there: &BTreeSet<Id>, folders: usize) {
+    fn check_takes(&mut self, stands: &BTreeMap<String, u64>, there: &BTreeSet<Id>, folders: usize) {
         for (sink, at, events) in &self.takes {
             let left = events.iter().filter(|id| there.contains(id)).count();
-            let found = position(channel, &format!("sink/{sink}"));
+            let found = stands.get(&format!("sink/{sink}")).copied();
             let before = self.sinks.get(sink).copied();
             let put_in_doubt = |id: &Id| !self.acked.contains(id) && !self.gone.contains(id);
             let of_doubt = events.iter().any(put_in_doubt);
@@ -248,11 +300,8 @@ impl Known {
             self.sinks.extend(found.map(|at| (*sink, at)));
         }
         for (sink, at) in &self.sinks {
-            assert_eq!(
-                position(channel, &format!("sink/{sink}")),
-                Some(*at),
-                "position of sink {sink}"
-            );
+            let found = stands.get(&format!("sink/{sink}"));
+            assert_eq!(found, Some(at), "position of sink {sink}");
         }
     }
 }

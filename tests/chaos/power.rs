@@ -154,7 +154,10 @@ fn history(volume: &mut Volume, seed: u64) {
             known = one_cut(volume, &data, folders, known, &mut users, &mut rng).await;
         }
         let channel = channel::open(&data, folders).await.expect("the disk is whole");
-        known.check(&channel, folders, false).await;
+        known
+            .check(&channel, folders, false)
+            .await
+            .expect("the disk is whole");
     });
     drop(runtime);
     std::fs::remove_dir_all(&data).expect("the volume is whole");
@@ -181,7 +184,10 @@ async fn one_cut(
         return known;
     }
     let channel = channel::open(data, folders).await.expect("the disk is whole");
-    known.check(&channel, folders, false).await;
+    known
+        .check(&channel, folders, false)
+        .await
+        .expect("the disk is whole");
     let shared = Shared {
         channel: Arc::new(channel),
         known: Arc::new(Mutex::new(known)),

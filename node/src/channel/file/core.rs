@@ -290,10 +290,11 @@ impl Core {
         };
         let mut inner = self.inner();
         let waiting = inner.abandon();
-        drop(inner);
-        // Before they hear of it: whoever does may ask at once how things are.
+        // Before they hear of it: whoever does may ask at once how things are. And under the lock: a put that finds the
+        // channel open must not be queued behind the last that is answered.
         self.phase
             .send_replace(failed.map_or(Phase::Closed, Phase::Failed));
+        drop(inner);
         for done in waiting {
             let _ = done.send(Err(error.clone()));
         }
