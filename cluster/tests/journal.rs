@@ -113,7 +113,7 @@ fn unblock(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 /// Everything that can be read, by a reader that stays at the log or by one that leaves it, segment for segment.
 fn all_chunks<D: Disk + Clone>(log: &Log<D>) -> Result<Vec<Vec<Chunk>>, ReadError> {
     let (mut reader, mut all) = (Reader::new(), Vec::new());
-    if log.books().next_event() % 2 == 0 {
+    if log.books().next_event().is_multiple_of(2) {
         while let Some(chunks) = reader.next(log)? {
             all.push(chunks);
         }
@@ -121,7 +121,7 @@ fn all_chunks<D: Disk + Clone>(log: &Log<D>) -> Result<Vec<Vec<Chunk>>, ReadErro
     }
     while let Ok(mut reading) = reader.leave(log) {
         assert!(log.has_segment(reading.number()));
-        while let Some(chunks) = reading.next()? {
+        while let Some(chunks) = reading.next_chunks()? {
             all.push(chunks);
         }
         reader = reading.arrive();
@@ -565,7 +565,7 @@ fn follow(seed: u64) {
                 let more = self::steps(&mut rng, &model, &mut next_id);
                 assert!(commit(&mut log, &more).iter().all(Result::is_ok));
                 for _ in 0..rng.random_range(0..4) {
-                    match reading.next() {
+                    match reading.next_chunks() {
                         Ok(chunks) => read(chunks.unwrap_or_default()),
                         Err(why) => assert!(!log.has_segment(reading.number()), "{why}"),
                     }
@@ -575,6 +575,33 @@ fn follow(seed: u64) {
             }
         };
     }
+}
+
+#[test]
+fn damage_that_only_memory_shows_is_gone_when_the_disk_is_asked_again() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let disk = SimDisk::default();
+    let (mut log, _) = open_calm(&disk, &mut rng);
+    let step = Step::Put {
+        id: 1,
+        bodies: vec![b"there".to_vec()],
+    };
+    assert!(commit(&mut log, &[step]).iter().all(Result::is_ok));
+    let (number, info) = log.books().segments().next_back().expect("there is one");
+    let name = format!("seg-{number:016x}.wal");
+    let last_page = (info.end_lsn - info.first_lsn) as usize;
+    let stale = disk.make_stale(&name, |bytes| bytes[last_page..][..4_096].fill(0));
+    stale.expect("the segment is there");
+    let Ok(mut reading) = Reader::new().leave(&log) else {
+        panic!("there is something to read");
+    };
+    assert!(matches!(reading.next_chunks(), Err(ReadError::Damaged { .. })));
+    reading.ask_again().expect("the disk is in order");
+    let chunks = reading
+        .next_chunks()
+        .expect("it was not damaged")
+        .expect("it is there");
+    assert_eq!(unblock(&chunks[0].bytes), [b"there".to_vec()]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, SentBy, Verdict};
 use crate::report::Report;
 use crate::run::Settings;
 use crate::serve::{Mode, Server};
-use crate::subject::{Subject, free_ports};
+use crate::subject::{Started, Subject, free_ports};
 use crate::window::Measured;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use std::collections::VecDeque;
@@ -53,33 +53,7 @@ const AFTERMATH: Duration = Duration::from_millis(500);
 pub fn run(case: &Case, settings: &Settings) -> Result<Report> {
     let measure = settings.seconds.map_or(case.measure, Duration::from_secs_f64);
     check(case, measure)?;
-    let collector = match case.files {
-        true => None,
-        false => Some(Server::start((Ipv4Addr::LOCALHOST, 0).into(), Mode::Verify)?),
-    };
-    let mut ports = free_ports(vec![PORT_TARGET.to_owned()])?;
-    // Nothing of the subject listens, so that it is its page of metrics that shows when it is up.
-    let metrics = ports
-        .get(PORT_TARGET)
-        .ok_or_else(|| anyhow!("no port for metrics"))?;
-    let mut arguments = settings.node_arguments.clone();
-    arguments.push("-Dflume.monitoring.type=http".to_owned());
-    arguments.push(format!("-Dflume.monitoring.port={metrics}"));
-    ports.extend(
-        collector
-            .as_ref()
-            .map(|c| (PORT_COLLECT.to_owned(), c.address().port())),
-    );
-    let node = std::path::absolute(&settings.node)?;
-    let (subject, started) = Subject::start(case, &node, &arguments, &ports)?;
-    let end = Arc::new(match collector {
-        Some(collector) => End::Collector(collector),
-        None => End::Files {
-            folder: subject.folder().join(OUT),
-            line_bytes: case.shape.body as u64 + 1,
-            seen: AtomicU64::new(0),
-        },
-    });
+    let (subject, started, end) = start(case, settings)?;
     let writers = Writers::start(&subject.folder().join(FILES), case, &end)?;
 
     let measured = Measured::over(case, measure, &subject, || writers.all_alive(), || end.look())?;
@@ -163,6 +137,34 @@ fn lines_in(folder: &Path, line_bytes: usize, sent: &[SentBy]) -> Result<Verdict
         }
     }
     Ok(ledger.verdict(Some(sent)))
+}
+
+fn start(case: &Case, settings: &Settings) -> Result<(Subject, Started, Arc<End>)> {
+    let collector = match case.files {
+        true => None,
+        false => Some(Server::start((Ipv4Addr::LOCALHOST, 0).into(), Mode::Verify)?),
+    };
+    let mut ports = free_ports(vec![PORT_TARGET.to_owned()])?;
+    // Nothing of the subject listens, so that it is its page of metrics that shows when it is up.
+    let metrics = ports
+        .get(PORT_TARGET)
+        .ok_or_else(|| anyhow!("no port for metrics"))?;
+    let mut arguments = settings.node_arguments.clone();
+    arguments.push("-Dflume.monitoring.type=http".to_owned());
+    arguments.push(format!("-Dflume.monitoring.port={metrics}"));
+    let address = collector.as_ref().map(Server::address);
+    ports.extend(address.map(|address| (PORT_COLLECT.to_owned(), address.port())));
+    let node = std::path::absolute(&settings.node)?;
+    let (subject, started) = Subject::start(case, &node, &arguments, &ports)?;
+    let end = match collector {
+        Some(collector) => End::Collector(collector),
+        None => End::Files {
+            folder: subject.folder().join(OUT),
+            line_bytes: case.shape.body as u64 + 1,
+            seen: AtomicU64::new(0),
+        },
+    };
+    Ok((subject, started, Arc::new(end)))
 }
 
 fn check(case: &Case, measure: Duration) -> Result<()> {

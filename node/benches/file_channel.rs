@@ -12,8 +12,8 @@
 //!   and half of that, which is what a commit holds when the other half is on its way; each followed by `fdatasync`. The
 //!   channel's files are `fresh` when nobody takes, and `used again` when a taker keeps up.
 //! - **latency**: the 99th percentile of those answers, beside that of the disk for pieces of all the putters.
-//! - **alone**: one event at a time, and after each one a page written and synced into a file that is there, in a channel
-//!   whose files are fresh and in one whose files are used again.
+//! - **alone**: one event at a time, in a channel whose files are fresh and in one whose files are used again; before
+//!   each one, a page is written and synced over an old one, and one behind the end of a file.
 
 use bytes::Bytes;
 use node::channel::file::{Config, FileChannel};
@@ -317,18 +317,22 @@ fn alone(runtime: &Runtime, folder: &Path, name: &str, channel: &FileChannel, ev
             .expect("the disk writes");
     }
     file.sync_all().expect("the disk syncs");
-    let (mut disk, mut ours) = (Vec::new(), Vec::new());
+    let write = |at: usize| {
+        let begun = Instant::now();
+        file.write_all_at(&page, (at * PAGE_BYTES) as u64)
+            .expect("the disk writes");
+        file.sync_data().expect("the disk syncs");
+        begun.elapsed()
+    };
+    let mut times: [Vec<Duration>; 3] = Default::default();
     runtime.block_on(async {
         let one = batch(1);
         for at in 0..events {
-            let begun = Instant::now();
-            file.write_all_at(&page, (at * PAGE_BYTES) as u64)
-                .expect("the disk writes");
-            file.sync_data().expect("the disk syncs");
-            disk.push(begun.elapsed());
+            times[0].push(write(at));
+            times[1].push(write(events + at));
             let begun = Instant::now();
             put(channel, one.clone()).await;
-            ours.push(begun.elapsed());
+            times[2].push(begun.elapsed());
         }
     });
     std::fs::remove_file(&path).expect("it is there");
@@ -337,11 +341,12 @@ fn alone(runtime: &Runtime, folder: &Path, name: &str, channel: &FileChannel, ev
         figures.add(events * bytes, times.iter().sum(), times);
         figures
     };
-    let (disk, ours) = (figures(PAGE_BYTES, disk), figures(BODY_BYTES, ours));
-    disk.print("disk, a page", "");
-    let more = ours.quantile_us(0.5) - disk.quantile_us(0.5);
-    ours.print(
-        &format!("channel, alone, {name}"),
-        &format!("{more:+.0} µs at p50"),
-    );
+    let [over, behind, ours] = times;
+    let (over, behind) = (figures(PAGE_BYTES, over), figures(PAGE_BYTES, behind));
+    over.print("disk, a page over an old one", "");
+    behind.print("disk, a page behind the end", "");
+    let ours = figures(BODY_BYTES, ours);
+    let more = |disk: &Figures| ours.quantile_us(0.5) - disk.quantile_us(0.5);
+    let beside = format!("{:+.0}, {:+.0} µs at p50", more(&over), more(&behind));
+    ours.print(&format!("channel, alone, {name}"), &beside);
 }

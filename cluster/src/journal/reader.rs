@@ -293,7 +293,7 @@ impl<D: Disk> Reading<D> {
     ///
     /// # Errors
     /// As there.
-    pub fn next(&mut self) -> Result<Option<Vec<Chunk>>, ReadError> {
+    pub fn next_chunks(&mut self) -> Result<Option<Vec<Chunk>>, ReadError> {
         while let Some((number, lsn)) = self.reader.at.filter(|(_, lsn)| *lsn < self.end_lsn) {
             let chunks = self
                 .reader
@@ -303,6 +303,15 @@ impl<D: Disk> Reading<D> {
             }
         }
         Ok(None)
+    }
+
+    /// Has the disk itself asked once more, for when there was damage: what the system keeps in memory may be stale.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn ask_again(&mut self) -> Result<(), DiskError> {
+        self.reader.walk = Walk::default();
+        self.disk.reread(&self.segment.file)
     }
 
     /// The reader, back at the log.

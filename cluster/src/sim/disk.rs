@@ -175,6 +175,14 @@ impl SimDisk {
         Some(())
     }
 
+    /// Changes what readers see of a file, not what is on the disk: a page in memory that is stale.
+    pub fn make_stale(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Option<()> {
+        let mut state = self.0.borrow_mut();
+        let file = *state.seen.get(name)?;
+        change(&mut state.files[file].seen);
+        Some(())
+    }
+
     /// The names that are there.
     pub fn names(&self) -> Vec<String> {
         self.0.borrow().seen.keys().cloned().collect()

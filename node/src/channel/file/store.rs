@@ -63,6 +63,9 @@ pub struct TakeRequest {
     pub done: oneshot::Sender<Result<(), ChannelError>>,
 }
 
+/// A request and what has come of it.
+type Outcome = (Request, Result<Committed, CommitError>);
+
 /// One data folder at work.
 struct Shard {
     log: Log<RealDisk>,
@@ -229,28 +232,10 @@ impl Store<'_> {
 
     /// One sync a shard for everything that has come together.
     fn commit(&mut self, requests: Vec<VecDeque<Request>>) -> Result<(), String> {
-        let busy = requests.iter().filter(|r| !r.is_empty()).count();
-        let mut results: Vec<Vec<(Request, Result<Committed, CommitError>)>> = Vec::new();
-        if busy < 2 {
-            let each = self.shards.iter_mut().zip(requests);
-            results.extend(each.map(|(shard, requests)| shard.commit(requests)));
-        } else {
-            // Folders are mostly on disks of their own: they sync side by side.
-            let each = self.shards.iter_mut().zip(requests);
-            let done = std::thread::scope(|scope| {
-                let threads: Vec<_> = each
-                    .map(|(shard, requests)| scope.spawn(move || shard.commit(requests)))
-                    .collect();
-                threads
-                    .into_iter()
-                    .map(std::thread::ScopedJoinHandle::join)
-                    .collect::<Result<Vec<_>, _>>()
-            });
-            results = done.map_err(|_| "a thread that commits panicked".to_owned())?;
-        }
+        let results = side_by_side(&mut self.shards, requests)?;
         let (mut poisoned, mut answers) = (None, Vec::new());
         let mut inner = self.core.inner();
-        for (shard, results) in results.into_iter().enumerate() {
+        for (shard, results) in results {
             for (request, result) in results {
                 if let Err(CommitError::Poisoned(why)) = &result {
                     poisoned.get_or_insert_with(|| why.to_string());
@@ -455,10 +440,7 @@ impl Store<'_> {
 }
 
 impl Shard {
-    fn commit(&mut self, requests: VecDeque<Request>) -> Vec<(Request, Result<Committed, CommitError>)> {
-        if requests.is_empty() {
-            return Vec::new();
-        }
+    fn commit(&mut self, requests: VecDeque<Request>) -> Vec<Outcome> {
         let mut requests: Vec<Request> = requests.into();
         let transactions: Vec<Transaction<'_>> = requests.iter_mut().map(transaction).collect();
         let results = self.log.commit(&transactions);
@@ -466,6 +448,30 @@ impl Shard {
         self.ticked = false;
         requests.into_iter().zip(results).collect()
     }
+}
+
+/// Commits what there is of each shard. Folders are mostly on disks of their own: they sync side by side, the first of
+/// them in this thread.
+fn side_by_side(
+    shards: &mut [Shard],
+    requests: Vec<VecDeque<Request>>,
+) -> Result<Vec<(usize, Vec<Outcome>)>, String> {
+    let all = shards.iter_mut().zip(requests).enumerate();
+    let mut busy = all.filter(|(_, (_, requests))| !requests.is_empty());
+    let Some((n, (shard, requests))) = busy.next() else {
+        return Ok(Vec::new());
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = busy
+            .map(|(n, (shard, requests))| (n, scope.spawn(move || shard.commit(requests))))
+            .collect();
+        let mut results = vec![(n, shard.commit(requests))];
+        for (n, thread) in others {
+            let panicked = |_| "a thread that commits panicked".to_owned();
+            results.push((n, thread.join().map_err(panicked)?));
+        }
+        Ok(results)
+    })
 }
 
 /// Books what a request has come to.
