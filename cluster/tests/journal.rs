@@ -581,7 +581,8 @@ fn follow(seed: u64) {
 fn damage_that_only_memory_shows_is_gone_when_the_disk_is_asked_again() {
     let mut rng = SmallRng::seed_from_u64(1);
     let disk = SimDisk::default();
-    let (mut log, _) = open_calm(&disk, &mut rng);
+    let given = Given::new(disk.clone(), None);
+    let (mut log, _) = Log::open(given, opened(rng.random(), false)).expect("an empty disk");
     let step = Step::Put {
         id: 1,
         bodies: vec![b"there".to_vec()],
