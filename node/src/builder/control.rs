@@ -48,6 +48,7 @@ impl Control {
             Exit::Finished => state.outcome(),
             failed => {
                 tracing::error!(exit = %failed, "the root supervisor gave up");
+                state.outcome(); // channels are closed all the same
                 Outcome::GaveUp
             }
         };

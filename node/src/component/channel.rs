@@ -31,6 +31,9 @@ use thiserror::Error;
 /// Flume counts bodies in slots of 100 bytes; see [`Claim`].
 pub const SLOT_BYTES: usize = 100;
 
+/// What "max heap" means in Flume's defaults where `-Xmx` is not given, in bytes.
+pub const DEFAULT_HEAP_BYTES: u64 = 512 << 20;
+
 /// How much room a put needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Claim {
@@ -242,6 +245,17 @@ pub trait Channel: Send + Sync + 'static {
     /// among them nothing has changed.
     fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) {
         let _ = (keys, ctx);
+    }
+
+    /// Events that the end of the process would lose: a node that stops lets its sinks have them first.
+    fn volatile(&self) -> usize {
+        if self.limits().durable { 0 } else { self.held() }
+    }
+
+    /// The channel goes away for good: makes what it holds as safe as it can. Returns how many events are lost. Blocks;
+    /// nothing else is asked of it afterwards.
+    fn close(&self) -> usize {
+        self.volatile()
     }
 
     /// Whether the books balance; for tests and for the actor's self-check.

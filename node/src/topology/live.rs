@@ -159,14 +159,13 @@ impl Live {
     /// Counts and reports what is lost with a channel that could not be emptied.
     fn drop_removed(&mut self, changes: &Changes) {
         for (name, live) in &self.channels {
-            let held = live.handle.channel().held();
-            if changes.stops(&Id::Channel(name.clone())) && held > 0 && !live.handle.limits().durable {
-                live.handle.counters().dropped.add(held as u64);
-                tracing::error!(
-                    channel = name,
-                    events = held,
-                    "removed with events in it: they are lost"
-                );
+            if !changes.stops(&Id::Channel(name.clone())) {
+                continue;
+            }
+            let events = live.handle.channel().close();
+            if events > 0 {
+                live.handle.counters().dropped.add(events as u64);
+                tracing::error!(channel = name, events, "removed with events in it: they are lost");
             }
         }
     }

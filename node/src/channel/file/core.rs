@@ -1,6 +1,7 @@
 //! What the thread and the users of a file channel share: the queue, the requests, how far the logs are.
 
 use super::WINDOW_BYTES;
+use super::spillable::room::{Room, RoomLimits};
 use super::store::{self, PutRequest, Request, TakeRequest};
 use crate::component::channel::{ChannelError, ChannelLimits, Position};
 use crate::component::queue::{Origin, Piece, State};
@@ -36,6 +37,8 @@ pub struct Core {
 pub struct Inner {
     /// The window, and the books of all room.
     pub queue: State,
+    /// What of it may be in memory alone.
+    pub room: Room,
     /// Events that are only in the logs.
     pub on_disk: u64,
     /// Events on their way into the logs.
@@ -59,6 +62,7 @@ impl Inner {
         // Room is counted in events: bodies are on the disk.
         Self {
             queue: State::new(limits, usize::MAX / 200),
+            room: Room::new(RoomLimits::NONE),
             on_disk: 0,
             committing: 0,
             requests: (0..shards).map(|_| VecDeque::new()).collect(),
@@ -77,7 +81,7 @@ impl Inner {
     }
 
     /// Keeps a position, unless a newer one of its owner was committed to another shard before.
-    fn moved(&mut self, position: Option<(u64, Position)>) {
+    pub fn moved(&mut self, position: Option<(u64, Position)>) {
         let Some((stamp, Position { owner, bytes })) = position else {
             return;
         };
@@ -103,6 +107,12 @@ impl Inner {
                 ..Self::new(limits, shards)
             },
         );
+        self.remember_all(&mut old);
+        if !limits.durable {
+            // They are nowhere else.
+            self.queue.positions = std::mem::take(&mut old.queue.positions);
+            self.stamps = std::mem::take(&mut old.stamps);
+        }
         // Tickets of before are no use any more.
         (self.queue.generation, self.queue.next_ticket, self.queue.open) = (generation, ticket, open);
         old.requests
@@ -133,7 +143,7 @@ impl Core {
     pub fn wait(&self, idle: Option<Duration>) -> Work {
         let mut inner = self.inner();
         loop {
-            let refill = inner.on_disk > 0 && store::window_is_low(inner.queue.pinned);
+            let refill = inner.wants_loading();
             let some = inner.requests.iter().any(|r| !r.is_empty());
             if some || refill || inner.stop {
                 let requests = inner.requests.iter_mut().map(store::group).collect();
@@ -172,11 +182,15 @@ impl Core {
             inner.queue.next_event = inner.queue.next_event.max(books.next_order());
             for (_, owner, stamp, bytes) in books.positions() {
                 inner.next_stamp = inner.next_stamp.max(stamp);
+                if bytes.is_empty() {
+                    continue; // taken back
+                }
                 let (owner, bytes) = (owner.into(), Bytes::copy_from_slice(bytes));
                 inner.moved(Some((stamp, Position { owner, bytes })));
             }
         }
-        inner.queue.used.events = inner.on_disk as usize;
+        inner.queue.used.events += inner.on_disk as usize;
+        inner.read_up_to(0);
         // A smaller capacity than what is there: nothing is lost, nothing more is let in.
         inner.queue.held_at_shrinking = inner.queue.used.events;
         drop(inner);
@@ -186,7 +200,7 @@ impl Core {
 
     /// Whether the window has room.
     pub fn has_window(&self) -> bool {
-        self.inner().queue.pinned < WINDOW_BYTES
+        self.inner().window_bytes() < WINDOW_BYTES
     }
 
     pub fn put_done(&self, put: PutRequest, origin: Origin, stays: bool) {
@@ -205,6 +219,7 @@ impl Core {
                 inner.on_disk += put.claim.events as u64;
                 inner.queue.used.bytes -= put.claim.bytes;
             }
+            inner.arrived(put.order, !stays);
         }
         inner.moved(put.position);
         drop(inner);
@@ -216,16 +231,18 @@ impl Core {
         let mut inner = self.inner();
         inner.committing -= put.claim.events;
         inner.queue.free(put.claim);
-        inner.queue.grant();
+        inner.arrived(put.order, false);
+        inner.grant();
         drop(inner);
         let _ = put.done.send(Err(why));
+        self.filled.notify_one(); // what came behind it
     }
 
     pub fn take_done(&self, take: TakeRequest, result: Result<(), ChannelError>) {
         let mut inner = self.inner();
         if result.is_ok() {
             inner.queue.free(take.claim);
-            inner.queue.grant();
+            inner.grant();
             inner.moved(take.position);
         }
         drop(inner);
@@ -237,6 +254,7 @@ impl Core {
         inner.on_disk -= piece.claim.events as u64;
         // Counted as an event each while it was on the disk, and in bytes only now.
         inner.queue.used.bytes += piece.claim.bytes;
+        inner.read_up_to(piece.first + piece.claim.events as u64);
         inner.queue.insert(piece);
         drop(inner);
         self.filled.notify_one();
@@ -251,7 +269,10 @@ impl Core {
         inner.damaged += events;
         inner.on_disk -= events;
         inner.queue.used.events -= events as usize;
-        inner.queue.grant();
+        inner.lost_unread();
+        inner.grant();
+        drop(inner);
+        self.filled.notify_one();
     }
 
     /// The thread has ended: everybody who waits hears of it.

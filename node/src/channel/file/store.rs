@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 /// Bytes of puts that one commit takes together, at most (at least one put).
-const GROUP_BYTES_MAX: usize = 4 << 20;
+pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// After so long without work the end of the last commit is marked as synced.
 const IDLE: Duration = Duration::from_millis(20);
@@ -60,8 +60,8 @@ pub struct TakeRequest {
 }
 
 /// One data folder at work.
-struct Shard {
-    log: Log<RealDisk>,
+pub(super) struct Shard {
+    pub(super) log: Log<RealDisk>,
     reader: Reader,
     /// Read and not loaded yet.
     heads: VecDeque<Chunk>,
@@ -70,14 +70,16 @@ struct Shard {
     /// Something in the log was never loaded.
     behind: bool,
     ticked: bool,
-    _folder: Folder,
+    /// Whether positions survive with the events.
+    keeps_positions: bool,
+    pub(super) folder: Folder,
 }
 
 /// The thread's state.
 pub struct Store<'a> {
-    core: &'a Core,
-    settings: &'a Settings,
-    shards: Vec<Shard>,
+    pub(super) core: &'a Core,
+    pub(super) settings: &'a Settings,
+    pub(super) shards: Vec<Shard>,
 }
 
 /// Opens the logs of all data folders and serves until it is told to stop, or something fails that only opening anew
@@ -105,35 +107,50 @@ impl Store<'_> {
                 shards: count as u32,
                 name: self.settings.name.to_string(),
             };
-            let folder =
-                Folder::own(path, &fresh, self.settings.minimum_required_space).map_err(|e| e.to_string())?;
-            channels.push(folder.meta.channel);
-            let how = Opened {
-                config: self.settings.log(),
-                shard: folder.meta.shard,
-                seed: rand::random(),
-                skip_damage: self.settings.skip_damage,
-                distrust,
-            };
-            let begun = std::time::Instant::now();
-            let (log, report) =
-                Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
-            self.tell(path, &log, &report, begun.elapsed());
-            self.shards.push(Shard {
-                loaded: log.books().floor(),
-                behind: log.books().live() > 0,
-                log,
-                reader: Reader::new(),
-                heads: VecDeque::new(),
-                ticked: true,
-                _folder: folder,
-            });
+            let shard = self.open_shard(path, &fresh, distrust)?;
+            channels.push(shard.folder.meta.channel);
+            self.shards.push(shard);
         }
         if channels.iter().any(|c| *c != channels[0]) {
             return Err("the folders of dataDirs belong to different channels".to_owned());
         }
+        self.open_saved(distrust)?;
+        if !self.settings.keeps_positions {
+            self.take_positions_back()?;
+        }
         self.core.opened(self.shards.iter().map(|s| s.log.books()));
         Ok(())
+    }
+
+    pub(super) fn open_shard(
+        &mut self,
+        path: &std::path::Path,
+        fresh: &MetaPage,
+        distrust: bool,
+    ) -> Result<Shard, String> {
+        let folder =
+            Folder::own(path, fresh, self.settings.minimum_required_space).map_err(|e| e.to_string())?;
+        let how = Opened {
+            config: self.settings.log(),
+            shard: folder.meta.shard,
+            seed: rand::random(),
+            skip_damage: self.settings.skip_damage,
+            distrust,
+        };
+        let begun = std::time::Instant::now();
+        let (log, report) =
+            Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
+        self.tell(path, &log, &report, begun.elapsed());
+        Ok(Shard {
+            loaded: log.books().floor(),
+            behind: log.books().live() > 0,
+            log,
+            reader: Reader::new(),
+            heads: VecDeque::new(),
+            ticked: true,
+            keeps_positions: self.settings.keeps_positions,
+            folder,
+        })
     }
 
     fn refused(&self, path: &std::path::Path, why: &str) -> String {
@@ -158,6 +175,7 @@ impl Store<'_> {
             let idle = (!self.shards.iter().all(|s| s.ticked)).then_some(IDLE);
             let work = self.core.wait(idle);
             if work.stop && work.requests.iter().all(VecDeque::is_empty) {
+                self.save();
                 self.close();
                 return Ok(());
             }
@@ -414,7 +432,9 @@ impl Shard {
             return Vec::new();
         }
         let mut requests: Vec<Request> = requests.into();
-        let transactions: Vec<Transaction<'_>> = requests.iter_mut().map(transaction).collect();
+        let keeps = self.keeps_positions;
+        let transactions: Vec<Transaction<'_>> =
+            requests.iter_mut().map(|r| transaction(r, keeps)).collect();
         let results = self.log.commit(&transactions);
         drop(transactions);
         self.ticked = false;
@@ -422,7 +442,7 @@ impl Shard {
     }
 }
 
-fn transaction(request: &mut Request) -> Transaction<'_> {
+fn transaction(request: &mut Request, keeps_positions: bool) -> Transaction<'_> {
     let (put, records, position, is_source) = match request {
         Request::Put(put) => {
             let blocks = std::mem::take(&mut put.blocks);
@@ -445,7 +465,7 @@ fn transaction(request: &mut Request) -> Transaction<'_> {
         }
     };
     let mut records = records;
-    if let Some((stamp, Position { owner, bytes })) = position {
+    if let Some((stamp, Position { owner, bytes })) = position.filter(|_| keeps_positions) {
         let (owner, stamp) = (&**owner, *stamp);
         records.push(if is_source {
             Record::SourcePosition { owner, stamp, bytes }
