@@ -187,7 +187,13 @@ impl Reader {
             let Some((segment, info)) = log.segment(number) else {
                 return Ok(None);
             };
-            let (head, payload) = match self.walk.at(&log.disk, segment, lsn)? {
+            let mut step = self.walk.at(&log.disk, segment, lsn)?;
+            if matches!(step, Step::Bad(_)) {
+                // The window may be older than the block: it reaches beyond what was written when it was read.
+                self.walk = Walk::default();
+                step = self.walk.at(&log.disk, segment, lsn)?;
+            }
+            let (head, payload) = match step {
                 Step::Block(head, payload) => (head, payload),
                 Step::Bad(why) => return Err(damaged(log, segment, number, lsn, info.end_lsn, why)?),
             };
