@@ -57,7 +57,7 @@ impl Run {
             ("byteCapacity", [0, 40_000, 400_000][rng.random_range(0..3)].to_string()),
         ];
         // Some runs have more than the window holds.
-        let pad = [0, 100, 60_000][rng.random_range(0..3)];
+        let pad = [0, 100, 20_000][rng.random_range(0..3)];
         Self {
             channel: opened_at(folder.path(), &pairs),
             rng,
@@ -136,7 +136,7 @@ impl Run {
         let expected: Vec<u32> = self.queued.iter().copied().take(events.len()).collect();
         assert!(events.len() <= want);
         assert_eq!(events, expected, "the oldest, in order");
-        events.iter().for_each(|n| drop(self.queued.remove(n)));
+        self.queued.retain(|n| !events.contains(n));
         self.leased.push((ticket, events));
     }
 
@@ -205,7 +205,7 @@ impl Run {
 
 async fn run(seed: u64) {
     let mut run = Run::new(seed);
-    for _ in 0..150 {
+    for _ in 0..120 {
         run.step().await;
     }
     run.stop_and_start();
@@ -215,7 +215,7 @@ async fn run(seed: u64) {
 #[test]
 fn order_holds_over_memory_and_disk_whatever_is_done() {
     let (mut passed, mut failed) = (0, 0);
-    for seed in seeds(0..24) {
+    for seed in seeds(0..10) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
