@@ -164,9 +164,29 @@ pub enum ChannelError {
     /// The store below failed; whether the commit happened shows after its restart.
     #[error("channel storage failed: {0}")]
     Storage(String),
+    /// An interceptor failed: the batch is in no channel. Mostly it would fail again with the same events, which only a
+    /// person can tell.
+    #[error("an interceptor failed: {0}")]
+    Interceptor(String),
     /// The contract was broken.
     #[error("{0}")]
     Bug(String),
+}
+
+/// How often a batch that an interceptor fails on is put, before its events are tried in smaller pieces; see
+/// [`ChannelError::is_final`].
+const INTERCEPTOR_ATTEMPTS: u32 = 3;
+
+impl ChannelError {
+    /// Whether the same put will be refused again, after so many refusals, however long one waits. For sources that have
+    /// nowhere to leave events: they try smaller batches then, and give a single event up.
+    pub fn is_final(&self, refusals: u32) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::NeverFits { .. } | Self::Bug(_) => true,
+            Self::Interceptor(_) => refusals >= INTERCEPTOR_ATTEMPTS,
+            _ => false,
+        }
+    }
 }
 
 /// A queue of events with transactions; what the author of a channel writes. Everything here may be called from

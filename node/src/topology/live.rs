@@ -11,6 +11,7 @@ use super::graph::Graph;
 use super::plan::plan;
 use crate::component::channel::ChannelHandle;
 use crate::component::keys::{Finding, Keys, Severity};
+use crate::flow::board::State;
 use crate::flow::sink_host::SinkPort;
 use crate::supervise::{ChildSpec, Strategy, SupervisorRecipe, supervisor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,6 +190,10 @@ impl Live {
             .map(|child| (child, child.spec()))
             .collect();
         new.sort_by_key(|(_, spec)| spec.rank);
+        // All of them, before the first one starts: nobody may think that the node is ready meanwhile.
+        for (_, spec) in &new {
+            self.site.env.board.set(&spec.title, State::Starting);
+        }
         let ranks: BTreeSet<u8> = new.iter().map(|(_, spec)| spec.rank).collect();
         for rank in ranks {
             let mut touched = BTreeSet::new();

@@ -221,6 +221,8 @@ pub struct Recorder {
     /// Puts after which all are refused, if that is wanted.
     accepts_left: Mutex<Option<u64>>,
     refusals_left: AtomicU64,
+    /// Why, if it is not that the channel is full.
+    refusal: Mutex<Option<ChannelError>>,
     /// 0 is no limit.
     body_bytes_max: AtomicU64,
     hangs: AtomicBool,
@@ -242,6 +244,13 @@ impl Recorder {
 
     /// The next `count` puts are refused as a full channel does it.
     pub fn refuse(&self, count: u64) {
+        *self.refusal.lock().unwrap() = None;
+        self.refusals_left.store(count, SeqCst);
+    }
+
+    /// The next `count` puts are refused with this.
+    pub fn refuse_with(&self, count: u64, why: ChannelError) {
+        *self.refusal.lock().unwrap() = Some(why);
         self.refusals_left.store(count, SeqCst);
     }
 
@@ -343,7 +352,8 @@ impl Put for Recorder {
             let refuse = |left: u64| left.checked_sub(1);
             if self.refusals_left.fetch_update(SeqCst, SeqCst, refuse).is_ok() || !self.accepts() {
                 self.seen.send_modify(|seen| seen.refused += 1);
-                return Err(ChannelError::Full);
+                let why = self.refusal.lock().unwrap().clone();
+                return Err(why.unwrap_or(ChannelError::Full));
             }
             let (bytes, allowed) = (batch.body_bytes(), self.body_bytes_max.load(SeqCst) as usize);
             if allowed > 0 && bytes > allowed {

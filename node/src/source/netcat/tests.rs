@@ -170,7 +170,7 @@ impl Put for Channel {
     fn put(&self, batch: Batch, _: Option<Bytes>) -> BoxFuture<'_, Result<(), ChannelError>> {
         Box::pin(async move {
             if batch.iter().any(|event| event.body() == b"poison") {
-                return Err(ChannelError::Bug("interceptor i1 failed".to_owned()));
+                return Err(ChannelError::Interceptor("interceptor i1 failed".to_owned()));
             }
             let permit = self.0.reserve(Claim::of(&batch)).await?;
             permit.commit(batch, None).await
