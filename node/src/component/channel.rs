@@ -166,7 +166,7 @@ pub enum ChannelError {
     Storage(String),
     /// An interceptor failed: the batch is in no channel. Mostly it would fail again with the same events, which only a
     /// person can tell.
-    #[error("an interceptor failed: {0}")]
+    #[error("{0}")]
     Interceptor(String),
     /// The contract was broken.
     #[error("{0}")]
