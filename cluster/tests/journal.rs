@@ -564,12 +564,17 @@ fn a_reader_that_has_looked_ahead_sees_what_was_written_since() {
             };
             let records = Vec::new();
             let put = Some(put);
-            log.commit(&[Transaction { put, records }]).remove(0).expect("a calm disk");
+            log.commit(&[Transaction { put, records }])
+                .remove(0)
+                .expect("a calm disk");
         }
     };
     commit(&mut log, 0..3);
     let mut reader = Reader::new();
-    let first = reader.next(&log).expect("nothing is damaged").expect("three events");
+    let first = reader
+        .next(&log)
+        .expect("nothing is damaged")
+        .expect("three events");
     assert_eq!(first[0].events.start, 0);
     commit(&mut log, 3..6);
     let mut seen = Vec::new();

@@ -35,7 +35,11 @@ struct Gate {
 impl Gate {
     fn pass(&self) {
         let open = self.open.lock().unwrap();
-        drop(self.opened.wait_timeout_while(open, LIMIT, |open| !*open).unwrap());
+        drop(
+            self.opened
+                .wait_timeout_while(open, LIMIT, |open| !*open)
+                .unwrap(),
+        );
     }
 
     fn open(&self) {
@@ -118,6 +122,9 @@ fn a_node_is_not_ready_before_its_sinks_and_sources_have_started() {
         (Stage::SourceStart, "source r1"),
     ] {
         let first = held_up_at(stage);
-        assert!(first.contains(&format!("{component}: starting\n")), "{stage:?}: {first}");
+        assert!(
+            first.contains(&format!("{component}: starting\n")),
+            "{stage:?}: {first}"
+        );
     }
 }

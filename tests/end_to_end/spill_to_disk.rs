@@ -60,11 +60,12 @@ fn what_has_spilled_survives_a_kill_and_what_was_in_memory_does_not() {
     let metrics = port::free();
     let mut node = example.agent("a1").monitoring(metrics).start();
     send(&example, 1..=LINES);
+    let all = LINES.to_string();
     http::metrics_until(metrics, "the counters of the channel", |page| {
         let channel = &page["CHANNEL.c1"];
-        channel["ChannelSize"] == LINES.to_string()
+        channel["ChannelSize"] == all.as_str()
             && channel["ChannelCapacity"] == "100100"
-            && channel["EventPutSuccessCount"] == LINES.to_string()
+            && channel["EventPutSuccessCount"] == all.as_str()
     });
     node.signal(Signal::Kill);
     node.wait_exit(LIVENESS);

@@ -476,6 +476,57 @@ mod tests {
         ])
     });
 
+    mod pseudo_transaction {
+        use super::*;
+
+        fn pseudo(pairs: &[(&str, &str)]) -> Arc<dyn Channel> {
+            let mut keys = Keys::of("channel c1", pairs);
+            let channel = Config::read_pseudo(&mut keys).build().unwrap();
+            assert!(!keys.has_errors(), "{:?}", keys.finish());
+            channel.attach();
+            Arc::new(channel)
+        }
+
+        contract::suite!(|capacity: usize, _: usize, keep_alive_secs: u64| {
+            pseudo(&[
+                ("capacity", &capacity.to_string()),
+                ("keep-alive", &keep_alive_secs.to_string()),
+            ])
+        });
+
+        #[test]
+        fn it_is_known_by_its_class_only() {
+            let mut types = Types::default();
+            types.channels.list(&[PSEUDO_TRANSACTION]);
+            let class = "org.apache.flume.channel.PseudoTxnMemoryChannel";
+            assert_eq!(types.channels.names().collect::<Vec<_>>(), [class]);
+            assert_eq!(&*types.channels.find(class).unwrap().name, class);
+        }
+
+        #[tokio::test]
+        async fn it_holds_50_events_of_any_size_and_reports_no_transaction_capacity() {
+            let channel = pseudo(&[("keep-alive", "0")]);
+            assert_eq!(channel.limits().transaction_capacity, None);
+            let fifty: Batch = vec![&[b'x'; 1 << 20][..]; 50].into_iter().collect();
+            put(&channel, fifty).await.unwrap();
+            assert_eq!(put(&channel, body(1)).await, Err(ChannelError::Full));
+            let more: Batch = vec![&b"x"[..]; 51].into_iter().collect();
+            let never = put(&channel, more).await;
+            assert!(matches!(
+                never,
+                Err(ChannelError::TooLarge {
+                    found: 51,
+                    allowed: 50
+                })
+            ));
+            let ctx = build_context("c1", ManualClock::at(0), Types::default());
+            let mut keys = Keys::of("channel c1", &[("capacity", "51"), ("keep-alive", "0")]);
+            channel.reconfigure(&mut keys, &ctx);
+            put(&channel, body(1)).await.unwrap();
+            assert_eq!(channel.held(), 51, "a reload keeps what is there");
+        }
+    }
+
     fn body(len: usize) -> Batch {
         [&vec![b'x'; len][..]].into_iter().collect()
     }

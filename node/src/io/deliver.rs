@@ -175,6 +175,22 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_an_interceptor_always_fails_on_is_given_up_alone() {
+        for by_pieces in [false, true] {
+            let recorder = Recorder::new();
+            recorder.poison("3");
+            let ctx = recorder.context();
+            if by_pieces {
+                assert_eq!(what_fits(&ctx, numbers(6)).await, 0);
+            } else {
+                until_taken(&ctx, numbers(6)).await;
+            }
+            assert_eq!(recorder.bodies(), ["0", "1", "2", "4", "5"]);
+            assert_eq!(ctx.counters.refused_inputs.value(), 1);
+        }
+    }
+
     /// A real channel in front of nobody.
     #[derive(Debug)]
     struct Channel(crate::component::channel::ChannelHandle);

@@ -44,10 +44,10 @@ use cluster::journal::RangeSet;
 use config::Settings;
 use proto::event::Batch;
 use proto::journal::Range;
+use spillable::room::RoomLimits;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use spillable::room::RoomLimits;
 use store::{PutRequest, Request, TakeRequest};
 use tokio::sync::{Notify, oneshot, watch};
 

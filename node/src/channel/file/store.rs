@@ -433,8 +433,7 @@ impl Shard {
         }
         let mut requests: Vec<Request> = requests.into();
         let keeps = self.keeps_positions;
-        let transactions: Vec<Transaction<'_>> =
-            requests.iter_mut().map(|r| transaction(r, keeps)).collect();
+        let transactions: Vec<Transaction<'_>> = requests.iter_mut().map(|r| transaction(r, keeps)).collect();
         let results = self.log.commit(&transactions);
         drop(transactions);
         self.ticked = false;

@@ -223,6 +223,8 @@ pub struct Recorder {
     refusals_left: AtomicU64,
     /// Why, if it is not that the channel is full.
     refusal: Mutex<Option<ChannelError>>,
+    /// A body that an interceptor fails on, if there is one.
+    poison: Mutex<Option<&'static str>>,
     /// 0 is no limit.
     body_bytes_max: AtomicU64,
     hangs: AtomicBool,
@@ -252,6 +254,11 @@ impl Recorder {
     pub fn refuse_with(&self, count: u64, why: ChannelError) {
         *self.refusal.lock().unwrap() = Some(why);
         self.refusals_left.store(count, SeqCst);
+    }
+
+    /// Every put of a batch that has this body is refused, as an interceptor does it that fails on it.
+    pub fn poison(&self, body: &'static str) {
+        *self.poison.lock().unwrap() = Some(body);
     }
 
     /// The next `count` puts are accepted and those after them are not, until this is called again.
@@ -354,6 +361,11 @@ impl Put for Recorder {
                 self.seen.send_modify(|seen| seen.refused += 1);
                 let why = self.refusal.lock().unwrap().clone();
                 return Err(why.unwrap_or(ChannelError::Full));
+            }
+            let poison = *self.poison.lock().unwrap();
+            if poison.is_some_and(|poison| batch.iter().any(|event| event.body() == poison.as_bytes())) {
+                self.seen.send_modify(|seen| seen.refused += 1);
+                return Err(ChannelError::Interceptor("poison".to_owned()));
             }
             let (bytes, allowed) = (batch.body_bytes(), self.body_bytes_max.load(SeqCst) as usize);
             if allowed > 0 && bytes > allowed {

@@ -294,10 +294,7 @@ impl Inner {
             return;
         }
         let on_the_way = self.room.committing.first().copied().into_iter();
-        self.queue.barrier = on_the_way
-            .chain(self.room.unread_from)
-            .min()
-            .unwrap_or(u64::MAX);
+        self.queue.barrier = on_the_way.chain(self.room.unread_from).min().unwrap_or(u64::MAX);
     }
 
     /// Bytes of queued events that are in the log as well.
@@ -385,7 +382,10 @@ impl Inner {
         let held = queued.chain(self.queue.leased.values().flatten());
         let alone = held.filter(|piece| piece.origin.is_memory());
         let mut sum = Claim::default();
-        for claim in alone.map(|piece| piece.claim).chain(self.room.reserved.values().copied()) {
+        for claim in alone
+            .map(|piece| piece.claim)
+            .chain(self.room.reserved.values().copied())
+        {
             sum.events += claim.events;
             sum.bytes += claim.bytes;
         }

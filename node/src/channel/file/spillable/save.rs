@@ -102,7 +102,13 @@ impl Store<'_> {
         let lost = left.iter().map(|piece| piece.claim.events).sum::<usize>();
         match result {
             Ok(()) => info!(channel, events, "what was in memory is saved"),
-            Err(why) => error!(channel, events = lost, saved = events - lost, why, "events in memory cannot be saved"),
+            Err(why) => error!(
+                channel,
+                events = lost,
+                saved = events - lost,
+                why,
+                "events in memory cannot be saved"
+            ),
         }
         let mut inner = self.core.inner();
         left.into_iter().for_each(|piece| inner.remember_again(piece));
@@ -128,7 +134,10 @@ impl Store<'_> {
                     refused.push(piece);
                 }
             }
-            refused.into_iter().rev().for_each(|piece| memory.push_front(piece));
+            refused
+                .into_iter()
+                .rev()
+                .for_each(|piece| memory.push_front(piece));
             if let Some(why) = failed {
                 return Err(why);
             }

@@ -4,9 +4,9 @@
 mod order;
 
 use super::*;
+use crate::channel::file::WINDOW_BYTES;
 use crate::channel::file::core::Phase;
 use crate::channel::file::tests::{Owned, drain, numbers, put, take, wait_open};
-use crate::channel::file::WINDOW_BYTES;
 use crate::component::channel::{ChannelError, Claim, Position, Want};
 use crate::component::contract::{ManualClock, TempDir, build_context, channel as contract};
 use crate::component::registry::Types;
@@ -77,7 +77,10 @@ fn copy_all(from: &Path, to: &Path, names: &mut Vec<std::path::PathBuf>) -> std:
 
 fn all_names(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut names = Vec::new();
-    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+    for path in std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
         if path.is_dir() {
             names.extend(all_names(&path));
         } else {
@@ -93,12 +96,7 @@ fn in_memory(channel: &FileChannel) -> usize {
     channel.inner().room.events()
 }
 
-fn contract_channel(
-    memory: usize,
-    overflow: usize,
-    transaction: usize,
-    keep_alive: u64,
-) -> Arc<dyn Channel> {
+fn contract_channel(memory: usize, overflow: usize, transaction: usize, keep_alive: u64) -> Arc<dyn Channel> {
     let folder = TempDir::new();
     // Smaller than the properties allow: the suite asks for channels of two events.
     let config = Config {
@@ -225,10 +223,7 @@ async fn a_put_waits_for_memory_once_and_the_next_ones_spill_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_put_waits_again_when_enough_of_memory_is_free() {
     let folder = TempDir::new();
-    let pairs = [
-        ("overflowTimeout", "3"),
-        ("overflowDeactivationThreshold", "50"),
-    ];
+    let pairs = [("overflowTimeout", "3"), ("overflowDeactivationThreshold", "50")];
     let channel = open(folder.path(), &pairs);
     put(&channel, numbers(0..10, 0), None).await;
     put(&channel, numbers(10..11, 0), None).await;
@@ -236,7 +231,10 @@ async fn a_put_waits_again_when_enough_of_memory_is_free() {
         let channel = &channel;
         async move {
             let begun = tokio::time::Instant::now();
-            let claim = Claim { events, bytes: events * 100 };
+            let claim = Claim {
+                events,
+                bytes: events * 100,
+            };
             channel.cancel(channel.reserve(claim).await.unwrap());
             begun.elapsed()
         }
@@ -245,7 +243,11 @@ async fn a_put_waits_again_when_enough_of_memory_is_free() {
         let (ticket, _) = take(&channel, taken).await.unwrap();
         channel.commit_take(ticket, None).await.unwrap();
         let waits = waited(events).await;
-        assert_eq!(waits, Duration::from_secs(seconds), "{events} events beside those that are left");
+        assert_eq!(
+            waits,
+            Duration::from_secs(seconds),
+            "{events} events beside those that are left"
+        );
     }
 }
 
@@ -327,7 +329,10 @@ async fn without_overflow_it_is_a_memory_channel_and_touches_no_folder() {
     assert_eq!(channel.reserve(claim(1, 100)).await, Err(ChannelError::Full));
     assert!(matches!(
         channel.reserve(claim(11, 1_100)).await,
-        Err(ChannelError::TooLarge { found: 11, allowed: 10 })
+        Err(ChannelError::TooLarge {
+            found: 11,
+            allowed: 10
+        })
     ));
     assert_eq!(channel.volatile(), 10, "the sinks get them before the end");
     assert_eq!(drain(&channel).await, range(0..10));
@@ -343,7 +348,10 @@ async fn without_overflow_what_is_on_the_disk_from_before_comes_first() {
     put(&channel, numbers(0..10, 0), None).await;
     put(&channel, numbers(10..20, 0), None).await;
     drop(channel);
-    let channel = open(folder.path(), &[("overflowCapacity", "0"), ("memoryCapacity", "50")]);
+    let channel = open(
+        folder.path(),
+        &[("overflowCapacity", "0"), ("memoryCapacity", "50")],
+    );
     put(&channel, numbers(20..30, 0), None).await;
     assert_eq!(in_memory(&channel), 10);
     assert_eq!(drain(&channel).await, range(0..30));
@@ -365,13 +373,35 @@ async fn events_are_counted_with_their_average_size_at_least() {
     assert_eq!(in_memory(&channel), 4);
     let channel = open(
         &folder.path().join("b"),
-        &[("byteCapacity", "5000"), ("overflowCapacity", "0"), ("memoryCapacity", "100")],
+        &[
+            ("byteCapacity", "5000"),
+            ("overflowCapacity", "0"),
+            ("memoryCapacity", "100"),
+        ],
     );
     put(&channel, numbers(0..8, 0), None).await;
-    let refused = channel.reserve(Claim { events: 1, bytes: 100 }).await;
-    assert_eq!(refused, Err(ChannelError::BytesFull { capacity_bytes: 4_000 }));
-    let never = channel.reserve(Claim { events: 1, bytes: 4_100 }).await;
-    assert!(matches!(never, Err(ChannelError::NeverFits { allowed: 4_000, .. })), "{never:?}");
+    let refused = channel
+        .reserve(Claim {
+            events: 1,
+            bytes: 100,
+        })
+        .await;
+    assert_eq!(
+        refused,
+        Err(ChannelError::BytesFull {
+            capacity_bytes: 4_000
+        })
+    );
+    let never = channel
+        .reserve(Claim {
+            events: 1,
+            bytes: 4_100,
+        })
+        .await;
+    assert!(
+        matches!(never, Err(ChannelError::NeverFits { allowed: 4_000, .. })),
+        "{never:?}"
+    );
 }
 
 #[tokio::test]
@@ -413,8 +443,14 @@ async fn a_log_that_fails_takes_nothing_of_memory_along() {
     let _leased = take(&channel, 3).await.unwrap();
     channel.core.ended(Err("the disk is gone".to_owned()));
     assert!(channel.check().is_err());
-    let claim = Claim { events: 1, bytes: 100 };
-    assert!(matches!(channel.reserve(claim).await, Err(ChannelError::Storage(_))));
+    let claim = Claim {
+        events: 1,
+        bytes: 100,
+    };
+    assert!(matches!(
+        channel.reserve(claim).await,
+        Err(ChannelError::Storage(_))
+    ));
     // The thread itself is well; it goes with the first channel, which nobody asks any more.
     let memory = channel.inner().memory();
     let events: usize = memory.iter().map(|piece| piece.claim.events).sum();
@@ -472,7 +508,15 @@ async fn a_reload_changes_sizes_and_keeps_what_is_there() {
     channel.check().unwrap();
     let small = [("memoryCapacity", "5"), ("overflowCapacity", "0")];
     assert_eq!(reload(&small), None);
-    assert_eq!(channel.reserve(Claim { events: 1, bytes: 100 }).await, Err(ChannelError::Full));
+    assert_eq!(
+        channel
+            .reserve(Claim {
+                events: 1,
+                bytes: 100
+            })
+            .await,
+        Err(ChannelError::Full)
+    );
     assert_eq!(drain(&channel).await, range(0..21));
     let refused = reload(&[("memoryCapacity", "0")]).unwrap();
     assert!(refused.contains("restart the agent"), "{refused}");
@@ -502,25 +546,40 @@ fn settings_are_read_as_flume_reads_them() {
     let read = |pairs: &[(&str, &str)]| {
         let mut keys = Keys::of("channel c1 (spillablememory)", pairs);
         let config = Config::read(&mut keys, Some(1_000_000));
-        (config, keys.finish().iter().map(ToString::to_string).collect::<Vec<_>>())
+        (
+            config,
+            keys.finish().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        )
     };
     let (config, findings) = read(&[]);
     assert_eq!(findings, [""; 0]);
-    assert_eq!((config.memory_capacity, config.overflow_capacity), (10_000, 100_000_000));
+    assert_eq!(
+        (config.memory_capacity, config.overflow_capacity),
+        (10_000, 100_000_000)
+    );
     assert_eq!(config.limits().capacity, 100_010_000);
     assert_eq!(config.room().bytes, 640_000);
     let (config, findings) = read(&[("memoryCapacity", "0"), ("overflowCapacity", "0")]);
     assert_eq!(config.overflow_capacity, 100_000_000);
-    assert!(findings[0].contains("100000000 is used, as in Flume"), "{findings:?}");
+    assert!(
+        findings[0].contains("100000000 is used, as in Flume"),
+        "{findings:?}"
+    );
     let (config, findings) = read(&[("memoryCapacity", "-1"), ("avgEventSize", "x")]);
     assert_eq!((config.memory_capacity, config.avg_event_size), (10_000, 500));
     assert_eq!(findings.len(), 2, "{findings:?}");
     let (_, findings) = read(&[("overflowCapacity", "1000")]);
     assert!(findings[0].contains("allowed are 1 to 1000"), "{findings:?}");
     let (_, findings) = read(&[("capacity", "5"), ("keep-alive", "1")]);
-    assert!(findings.iter().all(|f| f.contains("has no effect")), "{findings:?}");
+    assert!(
+        findings.iter().all(|f| f.contains("has no effect")),
+        "{findings:?}"
+    );
     assert_eq!(findings.len(), 2);
-    assert_eq!(read(&[("byteCapacity", "0")]).0.room().bytes, i32::MAX as usize * 500);
+    assert_eq!(
+        read(&[("byteCapacity", "0")]).0.room().bytes,
+        i32::MAX as usize * 500
+    );
 }
 
 #[tokio::test]

@@ -53,8 +53,14 @@ impl Run {
         let pairs = vec![
             ("dataDirs", dirs.join(",")),
             ("memoryCapacity", memory.to_string()),
-            ("overflowDeactivationThreshold", rng.random_range(0..=100).to_string()),
-            ("byteCapacity", [0, 40_000, 400_000][rng.random_range(0..3)].to_string()),
+            (
+                "overflowDeactivationThreshold",
+                rng.random_range(0..=100).to_string(),
+            ),
+            (
+                "byteCapacity",
+                [0, 40_000, 400_000][rng.random_range(0..3)].to_string(),
+            ),
         ];
         // Some runs have more than the window holds.
         let pad = [0, 100, 20_000][rng.random_range(0..3)];
@@ -124,14 +130,26 @@ impl Run {
     async fn take(&mut self) {
         let want = self.rng.random_range(1..150);
         if self.queued.is_empty() {
-            let none = self.channel.take(Want::events(want), Duration::ZERO).await.unwrap();
+            let none = self
+                .channel
+                .take(Want::events(want), Duration::ZERO)
+                .await
+                .unwrap();
             assert!(none.is_none());
             return;
         }
         let wait = Duration::from_secs(60);
         let taken = self.channel.take(Want::events(want), wait).await.unwrap();
         let (ticket, batch) = taken.expect("there is something");
-        let number = |body: &[u8]| std::str::from_utf8(body).unwrap().split(':').next().unwrap().parse().unwrap();
+        let number = |body: &[u8]| {
+            std::str::from_utf8(body)
+                .unwrap()
+                .split(':')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
+        };
         let events: Vec<u32> = batch.iter().map(|e| number(e.body())).collect();
         let expected: Vec<u32> = self.queued.iter().copied().take(events.len()).collect();
         assert!(events.len() <= want);
@@ -209,7 +227,10 @@ async fn run(seed: u64) {
         run.step().await;
     }
     run.stop_and_start();
-    assert_eq!(drain(&run.channel).await, run.queued.iter().copied().collect::<Vec<_>>());
+    assert_eq!(
+        drain(&run.channel).await,
+        run.queued.iter().copied().collect::<Vec<_>>()
+    );
 }
 
 #[test]
