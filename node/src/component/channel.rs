@@ -267,6 +267,11 @@ pub trait Channel: Send + Sync + 'static {
         let _ = (keys, ctx);
     }
 
+    /// Events that are in memory alone: a kill loses them.
+    fn memory_events(&self) -> usize {
+        self.volatile()
+    }
+
     /// Events that the end of the process would lose: a node that stops lets its sinks have them first.
     fn volatile(&self) -> usize {
         if self.limits().durable { 0 } else { self.held() }
@@ -391,6 +396,10 @@ impl ChannelHandle {
             .counters
             .pinned_bytes
             .set(self.0.channel.pinned_bytes() as u64);
+        self.0
+            .counters
+            .memory_events
+            .set(self.0.channel.memory_events() as u64);
     }
 }
 

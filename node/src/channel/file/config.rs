@@ -2,7 +2,6 @@
 
 use super::folder::{self, Found};
 use super::spillable::SAVED;
-use super::store::log_config;
 use crate::component::channel::ChannelLimits;
 use crate::component::keys::Keys;
 use std::path::{Path, PathBuf};
@@ -213,10 +212,5 @@ impl Settings {
         self.data_dirs
             .iter()
             .all(|dir| matches!(folder::look(dir), Ok(Found::Nothing)))
-    }
-
-    /// Sizes of the logs.
-    pub fn log(&self) -> cluster::journal::Config {
-        log_config(self.segment_bytes)
     }
 }

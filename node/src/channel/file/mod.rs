@@ -547,6 +547,14 @@ impl Channel for FileChannel {
         }
     }
 
+    fn memory_events(&self) -> usize {
+        if self.spillable {
+            self.inner().room.events()
+        } else {
+            0
+        }
+    }
+
     fn volatile(&self) -> usize {
         // With overflow, closing saves what is in memory.
         match self.limits().durable || self.inner().room.limits.overflow {

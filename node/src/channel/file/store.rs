@@ -107,7 +107,7 @@ impl Store<'_> {
                 shards: count as u32,
                 name: self.settings.name.to_string(),
             };
-            let shard = self.open_shard(path, &fresh, distrust)?;
+            let shard = self.open_shard(path, &fresh, self.settings.segment_bytes, distrust)?;
             channels.push(shard.folder.meta.channel);
             self.shards.push(shard);
         }
@@ -126,12 +126,13 @@ impl Store<'_> {
         &mut self,
         path: &std::path::Path,
         fresh: &MetaPage,
+        segment_bytes: u64,
         distrust: bool,
     ) -> Result<Shard, String> {
         let folder =
             Folder::own(path, fresh, self.settings.minimum_required_space).map_err(|e| e.to_string())?;
         let how = Opened {
-            config: self.settings.log(),
+            config: log_config(segment_bytes),
             shard: folder.meta.shard,
             seed: rand::random(),
             skip_damage: self.settings.skip_damage,

@@ -18,6 +18,9 @@ use tracing::{error, info};
 /// Beside our folder in the first data folder.
 pub const SAVED: &str = "memory";
 
+/// Bytes of a segment there, at most: it is written once, when the channel is closed.
+const SEGMENT_BYTES: u64 = 8 << 20;
+
 impl Store<'_> {
     /// Opens the log of what was saved, if there is one.
     ///
@@ -43,7 +46,8 @@ impl Store<'_> {
             shards: 1,
             name: self.settings.name.to_string(),
         };
-        let shard = self.open_shard(&path, &fresh, distrust)?;
+        let segment_bytes = self.settings.segment_bytes.min(SEGMENT_BYTES);
+        let shard = self.open_shard(&path, &fresh, segment_bytes, distrust)?;
         if shard.folder.meta.channel != channel {
             return Err(format!("{} belongs to another channel", path.display()));
         }
