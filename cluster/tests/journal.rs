@@ -789,3 +789,37 @@ fn damage_to_what_was_acknowledged_is_never_silent() {
         damage,
     );
 }
+
+#[test]
+fn a_reader_that_has_looked_ahead_sees_what_was_written_since() {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(disk, opened(1, false)).expect("an empty disk");
+    let commit = |log: &mut Log<SimDisk>, numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            let put = Put {
+                count: 1,
+                events: vec![Bytes::from(vec![number as u8; 100])],
+                order: number,
+                prepared: None,
+            };
+            let records = Vec::new();
+            let put = Some(put);
+            log.commit(&[Transaction { put, records }])
+                .remove(0)
+                .expect("a calm disk");
+        }
+    };
+    commit(&mut log, 0..3);
+    let mut reader = Reader::new();
+    let first = reader
+        .next(&log)
+        .expect("nothing is damaged")
+        .expect("three events");
+    assert_eq!(first[0].events.start, 0);
+    commit(&mut log, 3..6);
+    let mut seen = Vec::new();
+    while let Some(chunks) = reader.next(&log).expect("nothing is damaged") {
+        seen.extend(chunks.into_iter().map(|chunk| chunk.events.start));
+    }
+    assert_eq!(seen, [1, 2, 3, 4, 5]);
+}

@@ -17,6 +17,7 @@
 //! | `interceptors.rs`       | events edited, dropped and routed on their way                               |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
 //! | `spooldir.rs`           | files of a directory into files, over restarts and kills                     |
+//! | `spill_to_disk.rs`      | a burst larger than memory, kills and stops of a channel that spills         |
 //! | `spool_directory.rs`    | whole files, read once, with their names                                     |
 //! | `http_flows.rs`         | HTTP: filter, replicating, multiplexing, two agents into one                 |
 //! | `failover.rs`           | the standby takes over and gives back, under kills                           |
@@ -43,6 +44,7 @@ mod load_balance;
 mod netcat;
 mod published_examples;
 mod reload;
+mod spill_to_disk;
 mod spool_directory;
 mod spooldir;
 mod syslog;

@@ -28,6 +28,8 @@ pub const STARTED: &[&str] = &[
     "http_replicating",
     // load_balance.rs
     "load_balance",
+    // spill_to_disk.rs
+    "spill_to_disk",
     // spool_directory.rs
     "spool_to_files",
     // tiers.rs

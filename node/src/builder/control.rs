@@ -48,6 +48,7 @@ impl Control {
             Exit::Finished => state.outcome(),
             failed => {
                 tracing::error!(exit = %failed, "the root supervisor gave up");
+                state.outcome(); // channels are closed all the same
                 Outcome::GaveUp
             }
         };
@@ -157,6 +158,7 @@ fn report(result: &Result<Reloaded, StartError>) {
 pub fn watcher(watch: Watch, orders: mpsc::UnboundedSender<Order>, env: &Env) -> TaskRecipe {
     const TITLE: &str = "config watcher";
     let board = env.board.clone();
+    board.set(TITLE, State::Starting);
     let make = move |shutdown: Shutdown| {
         let (watch, orders, board) = (watch.clone(), orders.clone(), board.clone());
         let run = async move {
@@ -186,6 +188,7 @@ pub fn watcher(watch: Watch, orders: mpsc::UnboundedSender<Order>, env: &Env) ->
 /// An HTTP endpoint as a hosted task.
 pub fn endpoint(title: &'static str, address: SocketAddr, router: Router, env: &Env) -> TaskRecipe {
     let board = env.board.clone();
+    board.set(title, State::Starting);
     let make = move |shutdown: Shutdown| {
         let (board, router) = (board.clone(), router.clone());
         let serve = async move {

@@ -23,7 +23,7 @@ use crate::component::serializer::Serializer;
 use crate::component::sink::{DynSink, Sink};
 use crate::component::source::{DynSource, Source};
 use crate::config::{ConfigError, Sources, check};
-use crate::flow::board::Board;
+use crate::flow::board::{Board, State};
 use crate::flow::env::Env;
 use crate::flow::task_host::TaskRecipe;
 use crate::telemetry::Registry;
@@ -283,6 +283,10 @@ impl NodeBuilder {
             &env,
             applied.channels.values().map(|c| c.handle.clone()).collect(),
         ));
+        for child in &applied.children {
+            // So that nothing is ready before it has started, whenever somebody asks.
+            env.board.set(&child.id.to_string(), State::Starting);
+        }
         let mut endpoints = self.endpoints(&shared, &env);
         let watch = Watch::new(configuration.clone(), self.poll_interval, seen);
         endpoints.push(watcher(watch.clone(), commands.clone(), &env));

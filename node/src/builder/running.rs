@@ -72,8 +72,8 @@ impl NodeState {
 
     pub(super) fn outcome(&self) -> Outcome {
         let mut left = 0;
-        for channel in self.channels().iter().filter(|c| !c.limits().durable) {
-            let events = channel.channel().held();
+        for channel in self.channels().iter() {
+            let events = channel.channel().close();
             if events > 0 {
                 channel.counters().dropped.add(events as u64);
                 tracing::error!(

@@ -14,7 +14,7 @@
 
 use crate::component::BoxFuture;
 use crate::component::channel::{
-    Channel, ChannelError, ChannelLimits, Claim, Position, SLOT_BYTES, Ticket, Want,
+    Channel, ChannelError, ChannelLimits, Claim, DEFAULT_HEAP_BYTES, Position, SLOT_BYTES, Ticket, Want,
 };
 use crate::component::error::BuildError;
 use crate::component::keys::Keys;
@@ -34,16 +34,23 @@ pub const TYPE: Type<Arc<dyn Channel>> = Type {
     build: |keys, ctx| Ok(Arc::new(Config::read(keys, ctx.max_heap_bytes).build()?)),
 };
 
-/// What "max heap" means where `-Xmx` is not given, in bytes.
-pub const DEFAULT_HEAP_BYTES: u64 = 512 << 20;
+/// Flume's PseudoTxnMemoryChannel, of which Flume knows no short name: there a put is visible before it is committed and a
+/// take that is rolled back is lost. Here it is a memory channel of 50 events, in whole transactions.
+pub const PSEUDO_TRANSACTION: Type<Arc<dyn Channel>> = Type {
+    alias: "",
+    classes: &["org.apache.flume.channel.PseudoTxnMemoryChannel"],
+    in_flume_metrics: true,
+    build: |keys, _| Ok(Arc::new(Config::read_pseudo(keys).build()?)),
+};
 
 /// Settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `capacity`: events; default 100. A bad number is 100, as in Flume.
     pub capacity: usize,
-    /// `transactionCapacity`: events in one put or take; default 100; at most `capacity`.
-    pub transaction_capacity: usize,
+    /// `transactionCapacity`: events in one put or take; default 100; at most `capacity`. A PseudoTxnMemoryChannel has
+    /// none.
+    pub transaction_capacity: Option<usize>,
     /// `keep-alive`: seconds that a put waits for room; default 3.
     pub keep_alive: Duration,
     /// `byteCapacity`: bytes of bodies; default 80 % of "max heap" (`-Xmx`, else 512 MiB); 0 is unlimited.
@@ -56,7 +63,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             capacity: 100,
-            transaction_capacity: 100,
+            transaction_capacity: Some(100),
             keep_alive: Duration::from_secs(3),
             byte_capacity: DEFAULT_HEAP_BYTES / 10 * 8,
             byte_capacity_buffer_percentage: 20,
@@ -70,15 +77,11 @@ impl Config {
         let default = Self::default();
         let heap = max_heap_bytes.unwrap_or(DEFAULT_HEAP_BYTES);
         let capacity = keys.lenient_number("capacity", default.capacity, 1..=i32::MAX as usize);
-        let transaction_capacity = keys.lenient_number(
-            "transactionCapacity",
-            default.transaction_capacity,
-            1..=i32::MAX as usize,
-        );
+        let transaction_capacity = keys.lenient_number("transactionCapacity", 100, 1..=i32::MAX as usize);
         let keep_alive = keys.lenient_number("keep-alive", default.keep_alive.as_secs(), 0..=i32::MAX as u64);
         let config = Self {
             capacity,
-            transaction_capacity,
+            transaction_capacity: Some(transaction_capacity),
             keep_alive: Duration::from_secs(keep_alive),
             byte_capacity: keys.lenient_number("byteCapacity", heap / 10 * 8, 0..=i64::MAX as u64),
             byte_capacity_buffer_percentage: keys.lenient_number(
@@ -97,6 +100,19 @@ impl Config {
         config
     }
 
+    /// Reads the properties of a PseudoTxnMemoryChannel: `capacity` in events, default 50, and `keep-alive`. Bodies have no
+    /// limit there, and a put may have as many events as the channel.
+    pub fn read_pseudo(keys: &mut Keys) -> Self {
+        let capacity = keys.number("capacity", 50, 1..=i32::MAX as usize);
+        Self {
+            capacity,
+            transaction_capacity: None,
+            keep_alive: Duration::from_secs(keys.number("keep-alive", 3, 0..=i32::MAX as u64)),
+            byte_capacity: 0,
+            ..Self::default()
+        }
+    }
+
     /// The channel; closed until it is attached.
     pub fn build(self) -> Result<Memory, BuildError> {
         Ok(Memory {
@@ -108,7 +124,7 @@ impl Config {
     fn limits(&self) -> ChannelLimits {
         ChannelLimits {
             capacity: self.capacity,
-            transaction_capacity: Some(self.transaction_capacity),
+            transaction_capacity: self.transaction_capacity,
             keep_alive: self.keep_alive,
             durable: false,
         }
@@ -139,7 +155,8 @@ impl Memory {
     }
 
     fn too_large(&self, claim: Claim, state: &State) -> Result<(), ChannelError> {
-        let allowed = state.limits.transaction_capacity.unwrap_or(usize::MAX);
+        let limits = state.limits;
+        let allowed = limits.transaction_capacity.unwrap_or(limits.capacity);
         if claim.events > allowed {
             return Err(ChannelError::TooLarge {
                 found: claim.events,
@@ -386,7 +403,11 @@ impl Channel for Memory {
     }
 
     fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) {
-        let config = Config::read(keys, ctx.max_heap_bytes);
+        let is_pseudo = self.state().limits.transaction_capacity.is_none();
+        let config = match is_pseudo {
+            true => Config::read_pseudo(keys),
+            false => Config::read(keys, ctx.max_heap_bytes),
+        };
         if keys.has_errors() {
             return;
         }
@@ -454,6 +475,57 @@ mod tests {
             ("keep-alive", &keep_alive_secs.to_string()),
         ])
     });
+
+    mod pseudo_transaction {
+        use super::*;
+
+        fn pseudo(pairs: &[(&str, &str)]) -> Arc<dyn Channel> {
+            let mut keys = Keys::of("channel c1", pairs);
+            let channel = Config::read_pseudo(&mut keys).build().unwrap();
+            assert!(!keys.has_errors(), "{:?}", keys.finish());
+            channel.attach();
+            Arc::new(channel)
+        }
+
+        contract::suite!(|capacity: usize, _: usize, keep_alive_secs: u64| {
+            pseudo(&[
+                ("capacity", &capacity.to_string()),
+                ("keep-alive", &keep_alive_secs.to_string()),
+            ])
+        });
+
+        #[test]
+        fn it_is_known_by_its_class_only() {
+            let mut types = Types::default();
+            types.channels.list(&[PSEUDO_TRANSACTION]);
+            let class = "org.apache.flume.channel.PseudoTxnMemoryChannel";
+            assert_eq!(types.channels.names().collect::<Vec<_>>(), [class]);
+            assert_eq!(&*types.channels.find(class).unwrap().name, class);
+        }
+
+        #[tokio::test]
+        async fn it_holds_50_events_of_any_size_and_reports_no_transaction_capacity() {
+            let channel = pseudo(&[("keep-alive", "0")]);
+            assert_eq!(channel.limits().transaction_capacity, None);
+            let fifty: Batch = vec![&[b'x'; 1 << 20][..]; 50].into_iter().collect();
+            put(&channel, fifty).await.unwrap();
+            assert_eq!(put(&channel, body(1)).await, Err(ChannelError::Full));
+            let more: Batch = vec![&b"x"[..]; 51].into_iter().collect();
+            let never = put(&channel, more).await;
+            assert!(matches!(
+                never,
+                Err(ChannelError::TooLarge {
+                    found: 51,
+                    allowed: 50
+                })
+            ));
+            let ctx = build_context("c1", ManualClock::at(0), Types::default());
+            let mut keys = Keys::of("channel c1", &[("capacity", "51"), ("keep-alive", "0")]);
+            channel.reconfigure(&mut keys, &ctx);
+            put(&channel, body(1)).await.unwrap();
+            assert_eq!(channel.held(), 51, "a reload keeps what is there");
+        }
+    }
 
     fn body(len: usize) -> Batch {
         [&vec![b'x'; len][..]].into_iter().collect()

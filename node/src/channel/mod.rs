@@ -1,4 +1,4 @@
-//! Channels: one file each, and the list of them.
+//! Channels: one file or folder each, and the list of them. Some hold two types that are one at heart.
 
 pub mod file;
 pub mod memory;
@@ -8,4 +8,9 @@ use crate::component::registry::Type;
 use std::sync::Arc;
 
 /// The channel types of this version.
-pub const ALL: &[Type<Arc<dyn Channel>>] = &[file::TYPE, memory::TYPE];
+pub const ALL: &[Type<Arc<dyn Channel>>] = &[
+    file::TYPE,
+    file::SPILLABLE,
+    memory::TYPE,
+    memory::PSEUDO_TRANSACTION,
+];

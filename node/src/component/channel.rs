@@ -31,6 +31,9 @@ use thiserror::Error;
 /// Flume counts bodies in slots of 100 bytes; see [`Claim`].
 pub const SLOT_BYTES: usize = 100;
 
+/// What "max heap" means in Flume's defaults where `-Xmx` is not given, in bytes.
+pub const DEFAULT_HEAP_BYTES: u64 = 512 << 20;
+
 /// How much room a put needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Claim {
@@ -161,9 +164,29 @@ pub enum ChannelError {
     /// The store below failed; whether the commit happened shows after its restart.
     #[error("channel storage failed: {0}")]
     Storage(String),
+    /// An interceptor failed: the batch is in no channel. Mostly it would fail again with the same events, which only a
+    /// person can tell.
+    #[error("{0}")]
+    Interceptor(String),
     /// The contract was broken.
     #[error("{0}")]
     Bug(String),
+}
+
+/// How often a batch that an interceptor fails on is put, before its events are tried in smaller pieces; see
+/// [`ChannelError::is_final`].
+const INTERCEPTOR_ATTEMPTS: u32 = 3;
+
+impl ChannelError {
+    /// Whether the same put will be refused again, after so many refusals, however long one waits. For sources that have
+    /// nowhere to leave events: they try smaller batches then, and give a single event up.
+    pub fn is_final(&self, refusals: u32) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::NeverFits { .. } | Self::Bug(_) => true,
+            Self::Interceptor(_) => refusals >= INTERCEPTOR_ATTEMPTS,
+            _ => false,
+        }
+    }
 }
 
 /// A queue of events with transactions; what the author of a channel writes. Everything here may be called from
@@ -242,6 +265,22 @@ pub trait Channel: Send + Sync + 'static {
     /// among them nothing has changed.
     fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) {
         let _ = (keys, ctx);
+    }
+
+    /// Events that are in memory alone: a kill loses them.
+    fn memory_events(&self) -> usize {
+        self.volatile()
+    }
+
+    /// Events that the end of the process would lose: a node that stops lets its sinks have them first.
+    fn volatile(&self) -> usize {
+        if self.limits().durable { 0 } else { self.held() }
+    }
+
+    /// The channel goes away for good: makes what it holds as safe as it can. Returns how many events are lost. Blocks;
+    /// nothing else is asked of it afterwards.
+    fn close(&self) -> usize {
+        self.volatile()
     }
 
     /// Whether the books balance; for tests and for the actor's self-check.
@@ -357,6 +396,10 @@ impl ChannelHandle {
             .counters
             .pinned_bytes
             .set(self.0.channel.pinned_bytes() as u64);
+        self.0
+            .counters
+            .memory_events
+            .set(self.0.channel.memory_events() as u64);
     }
 }
 

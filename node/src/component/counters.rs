@@ -102,6 +102,7 @@ pub struct ChannelCounters {
     pub events: Gauge,
     pub capacity: Gauge,
     pub pinned_bytes: Gauge,
+    pub memory_events: Gauge,
 }
 
 impl ChannelCounters {
@@ -120,6 +121,7 @@ impl ChannelCounters {
             events: registry.gauge(metric::CHANNEL_EVENTS, &labels),
             capacity: registry.gauge(metric::CHANNEL_CAPACITY_EVENTS, &labels),
             pinned_bytes: registry.gauge(metric::CHANNEL_PINNED_BYTES, &labels),
+            memory_events: registry.gauge(metric::CHANNEL_MEMORY_EVENTS, &labels),
         }
     }
 }

@@ -9,13 +9,25 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Where the events of a piece are kept besides: which shard of a store, and the first one's number there. Nothing, for
-/// a queue in memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Where the events of a piece are kept besides: which shard of a store, and the first one's number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "told above")]
 pub struct Origin {
     pub shard: u32,
     pub number: u64,
+}
+
+impl Origin {
+    /// Nowhere besides: the events are in memory alone.
+    pub const MEMORY: Self = Self {
+        shard: u32::MAX,
+        number: 0,
+    };
+
+    /// Whether the events are in memory alone.
+    pub fn is_memory(&self) -> bool {
+        self.shard == Self::MEMORY.shard
+    }
 }
 
 /// A piece of the queue: a batch, the number of its first event, its claim.
@@ -61,6 +73,10 @@ pub struct State {
     pub positions: HashMap<Arc<str>, Bytes>,
     pub queued_events: usize,
     pub pinned: usize,
+    /// What of `pinned` are events in memory alone.
+    pub pinned_in_memory: usize,
+    /// Events from this number on are not taken yet: one before them is still on its way into the queue.
+    pub barrier: u64,
 }
 
 impl State {
@@ -83,6 +99,8 @@ impl State {
             positions: HashMap::new(),
             queued_events: 0,
             pinned: 0,
+            pinned_in_memory: 0,
+            barrier: u64::MAX,
         }
     }
 
@@ -148,7 +166,7 @@ impl State {
     pub fn enqueue(&mut self, batch: Batch, claim: Claim) {
         let first = self.next_event;
         self.next_event += claim.events as u64;
-        let origin = Origin::default();
+        let origin = Origin::MEMORY;
         self.insert(Piece {
             first,
             batch,
@@ -157,10 +175,29 @@ impl State {
         });
     }
 
+    /// Counts a piece that comes into the queue.
+    fn comes(&mut self, piece: &Piece) {
+        let pinned = piece.batch.pinned_bytes();
+        self.queued_events += piece.claim.events;
+        self.pinned += pinned;
+        if piece.origin.is_memory() {
+            self.pinned_in_memory += pinned;
+        }
+    }
+
+    /// Counts a piece that leaves the queue.
+    fn leaves(&mut self, piece: &Piece) {
+        let pinned = piece.batch.pinned_bytes();
+        self.queued_events -= piece.claim.events;
+        self.pinned -= pinned;
+        if piece.origin.is_memory() {
+            self.pinned_in_memory -= pinned;
+        }
+    }
+
     /// Puts a piece that was numbered before into its place.
     pub fn insert(&mut self, piece: Piece) {
-        self.queued_events += piece.claim.events;
-        self.pinned += piece.batch.pinned_bytes();
+        self.comes(&piece);
         if self.fresh.back().is_none_or(|last| last.first < piece.first) {
             self.fresh.push_back(piece);
         } else {
@@ -173,8 +210,7 @@ impl State {
         let mut events = 0;
         for piece in pieces {
             events += piece.claim.events;
-            self.queued_events += piece.claim.events;
-            self.pinned += piece.batch.pinned_bytes();
+            self.comes(&piece);
             self.returned.insert(piece.first, piece);
         }
         events
@@ -217,29 +253,32 @@ impl State {
         Some((ticket, batch))
     }
 
-    /// Takes the oldest piece out.
+    /// Takes the oldest piece out, unless one is to come before it.
     pub fn pop(&mut self) -> Option<Piece> {
+        let returned = self.returned.first_key_value().map(|(at, _)| *at);
+        let front = self.fresh.front().map(|piece| piece.first);
         // What came back is usually older than the front, but not when another lease is still out.
-        let from_returned = match (self.returned.first_key_value(), self.fresh.front()) {
-            (Some((at, _)), Some(front)) => *at < front.first,
-            (Some(_), None) => true,
-            (None, _) => false,
+        let (oldest, from_returned) = match (returned, front) {
+            (Some(at), Some(front)) => (at.min(front), at < front),
+            (Some(at), None) => (at, true),
+            (None, front) => (front?, false),
         };
+        if oldest >= self.barrier {
+            return None;
+        }
         let piece = if from_returned {
             self.returned.pop_first()?.1
         } else {
             self.fresh.pop_front()?
         };
-        self.queued_events -= piece.claim.events;
-        self.pinned -= piece.batch.pinned_bytes();
+        self.leaves(&piece);
         Some(piece)
     }
 
     /// Puts the rest of the piece that was popped last back.
     pub fn unpop(&mut self, rest: Option<Piece>) {
         if let Some(piece) = rest {
-            self.queued_events += piece.claim.events;
-            self.pinned += piece.batch.pinned_bytes();
+            self.comes(&piece);
             // It was the oldest of all, so the front of `fresh` stays in order.
             self.fresh.push_front(piece);
         }

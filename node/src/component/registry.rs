@@ -43,7 +43,7 @@ type Build<T> = Arc<dyn Fn(&mut Keys, &BuildContext) -> Built<T> + Send + Sync>;
 
 /// One type of component of some kind, as its file declares it.
 pub struct Type<T: 'static> {
-    /// Flume's alias, in lower case.
+    /// Flume's alias, in lower case; empty for what Flume knows by its class only.
     pub alias: &'static str,
     /// Java class names that mean the same.
     pub classes: &'static [&'static str],
@@ -51,6 +51,16 @@ pub struct Type<T: 'static> {
     pub in_flume_metrics: bool,
     /// Reads the properties and builds one.
     pub build: fn(&mut Keys, &BuildContext) -> Built<T>,
+}
+
+impl<T> Type<T> {
+    /// The alias, or the first class.
+    pub fn name(&self) -> &'static str {
+        match self.alias {
+            "" => self.classes.first().copied().unwrap_or_default(),
+            alias => alias,
+        }
+    }
 }
 
 /// A type found by name.
@@ -100,11 +110,13 @@ impl<T> Kinds<T> {
         for t in types {
             let build = t.build;
             let found = Found {
-                name: t.alias.into(),
+                name: t.name().into(),
                 in_flume_metrics: t.in_flume_metrics,
                 build: Arc::new(build),
             };
-            self.0.insert(t.alias.to_owned(), found.clone());
+            if !t.alias.is_empty() {
+                self.0.insert(t.alias.to_owned(), found.clone());
+            }
             for class in t.classes {
                 self.0.insert((*class).to_owned(), found.clone());
             }

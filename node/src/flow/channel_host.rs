@@ -8,6 +8,7 @@ use crate::component::channel::ChannelHandle;
 use crate::component::error::RunError;
 use crate::component::fault::Stage;
 use crate::telemetry::FlumeEntry;
+use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,13 @@ impl Actor for ChannelHost {
         self.generation = Some(handle.channel().attach());
         entry.started(env.clock.unix_ms());
         handle.gauge();
-        env.board.set(title, State::Running);
+        // One that reads files first is not ready yet.
+        env.board.set(title, State::Starting);
+        let (channel, board, title) = (handle.channel().clone(), env.board.clone(), title.clone());
+        ctx.spawn(wrap_future(async move {
+            channel.serves().await;
+            board.set(&title, State::Running);
+        }));
         let tick = if env.faults.armed() {
             Duration::from_millis(5)
         } else {

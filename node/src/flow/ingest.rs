@@ -75,7 +75,7 @@ impl Ingest {
         for interceptor in &self.interceptors {
             batch = interceptor
                 .intercept(batch)
-                .map_err(|e| ChannelError::Bug(e.to_string()))?;
+                .map_err(|e| ChannelError::Interceptor(e.to_string()))?;
         }
         let mut routes = self.selector.route(batch);
         routes.required.retain(|(_, batch)| !batch.is_empty());

@@ -31,7 +31,7 @@ pub async fn until_taken(ctx: &SourceContext, batch: Batch) {
                 waiting.batches.pop_front();
                 backoff.reset();
             }
-            Err(why) if is_final(&why) => waiting.make_smaller(&why),
+            Err(why) if why.is_final(backoff.failures()) => waiting.make_smaller(&why),
             Err(why) => {
                 let wait = backoff.fail();
                 // Many connections may wait at once, and for long.
@@ -55,7 +55,8 @@ pub async fn what_fits(ctx: &SourceContext, batch: Batch) -> usize {
     while let Some(batch) = waiting.batches.front() {
         match put(ctx, batch).await {
             Ok(()) => drop(waiting.batches.pop_front()),
-            Err(why) if is_final(&why) => waiting.make_smaller(&why),
+            // There is no time to try it as it is again.
+            Err(why) if why.is_final(u32::MAX) => waiting.make_smaller(&why),
             Err(_) if batch.len() > 1 && !ctx.shutdown.is_requested() => waiting.halve(),
             Err(why) => {
                 let dropped = waiting.events();
@@ -76,14 +77,6 @@ pub async fn put(ctx: &SourceContext, batch: &Batch) -> Result<(), ChannelError>
         Err(_) => ctx.counters.channel_write_failures.add(1),
     }
     done
-}
-
-/// Whether the same put can never be taken.
-fn is_final(why: &ChannelError) -> bool {
-    matches!(
-        why,
-        ChannelError::TooLarge { .. } | ChannelError::NeverFits { .. } | ChannelError::Bug(_)
-    )
 }
 
 /// Events that are on their way.
@@ -178,6 +171,22 @@ mod tests {
                 until_taken(&ctx, batch).await;
             }
             assert_eq!(recorder.bodies(), ["ab", "cd", "ef"]);
+            assert_eq!(ctx.counters.refused_inputs.value(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_interceptor_always_fails_on_is_given_up_alone() {
+        for by_pieces in [false, true] {
+            let recorder = Recorder::new();
+            recorder.poison("3");
+            let ctx = recorder.context();
+            if by_pieces {
+                assert_eq!(what_fits(&ctx, numbers(6)).await, 0);
+            } else {
+                until_taken(&ctx, numbers(6)).await;
+            }
+            assert_eq!(recorder.bodies(), ["0", "1", "2", "4", "5"]);
             assert_eq!(ctx.counters.refused_inputs.value(), 1);
         }
     }

@@ -43,6 +43,7 @@ metrics! {
     CHANNEL_EVENTS = "channel_events", "Events queued in a channel, without those being taken.";
     CHANNEL_CAPACITY_EVENTS = "channel_capacity_events", "Events that fit into a channel.";
     CHANNEL_PINNED_BYTES = "channel_pinned_bytes", "Memory that the queued events of a channel keep alive.";
+    CHANNEL_MEMORY_EVENTS = "channel_memory_events", "Events of a channel that are in memory alone: a kill loses them.";
     CHANNEL_PUT_ATTEMPTED_EVENTS = "channel_put_attempted_events_total", "Events that were to be put into a channel.";
     CHANNEL_PUT_EVENTS = "channel_put_events_total", "Events committed into a channel.";
     CHANNEL_TAKE_ATTEMPTS = "channel_take_attempts_total", "Events taken from a channel, plus takes that came short.";

@@ -11,6 +11,7 @@ use super::graph::Graph;
 use super::plan::plan;
 use crate::component::channel::ChannelHandle;
 use crate::component::keys::{Finding, Keys, Severity};
+use crate::flow::board::State;
 use crate::flow::sink_host::SinkPort;
 use crate::supervise::{ChildSpec, Strategy, SupervisorRecipe, supervisor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,14 +160,13 @@ impl Live {
     /// Counts and reports what is lost with a channel that could not be emptied.
     fn drop_removed(&mut self, changes: &Changes) {
         for (name, live) in &self.channels {
-            let held = live.handle.channel().held();
-            if changes.stops(&Id::Channel(name.clone())) && held > 0 && !live.handle.limits().durable {
-                live.handle.counters().dropped.add(held as u64);
-                tracing::error!(
-                    channel = name,
-                    events = held,
-                    "removed with events in it: they are lost"
-                );
+            if !changes.stops(&Id::Channel(name.clone())) {
+                continue;
+            }
+            let events = live.handle.channel().close();
+            if events > 0 {
+                live.handle.counters().dropped.add(events as u64);
+                tracing::error!(channel = name, events, "removed with events in it: they are lost");
             }
         }
     }
@@ -190,6 +190,10 @@ impl Live {
             .map(|child| (child, child.spec()))
             .collect();
         new.sort_by_key(|(_, spec)| spec.rank);
+        // All of them, before the first one starts: nobody may think that the node is ready meanwhile.
+        for (_, spec) in &new {
+            self.site.env.board.set(&spec.title, State::Starting);
+        }
         let ranks: BTreeSet<u8> = new.iter().map(|(_, spec)| spec.rank).collect();
         for rank in ranks {
             let mut touched = BTreeSet::new();

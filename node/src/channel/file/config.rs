@@ -2,7 +2,7 @@
 
 use super::flume;
 use super::folder::{self, Found};
-use super::store::log_config;
+use super::spillable::SAVED;
 use crate::component::channel::ChannelLimits;
 use crate::component::keys::Keys;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,7 @@ impl Config {
     pub fn read(keys: &mut Keys) -> Self {
         let capacity = keys.lenient_number("capacity", 1_000_000, 1..=i32::MAX as usize);
         let transaction_capacity = keys.lenient_number("transactionCapacity", 10_000, 1..=i32::MAX as usize);
+        let keep_alive = Duration::from_secs(keys.number("keep-alive", 3, 0..=i32::MAX as u64));
         if transaction_capacity > capacity {
             let message = format!(
                 "File Channel transaction capacity cannot be greater than the capacity of the channel. Found \
@@ -46,13 +47,23 @@ impl Config {
             );
             keys.wrong("transactionCapacity", &message);
         }
+        Self::read_with(keys, capacity, transaction_capacity, keep_alive)
+    }
+
+    /// Reads all properties but the sizes of the queue.
+    pub(super) fn read_with(
+        keys: &mut Keys,
+        capacity: usize,
+        transaction_capacity: usize,
+        keep_alive: Duration,
+    ) -> Self {
         let minimum = keys.number("minimumRequiredSpace", 524_288_000, 0..=i64::MAX as u64);
         let max_file = keys.number("maxFileSize", 1_623_195_647, 1..=i64::MAX as u64);
         let config = Self {
             data_dirs: data_dirs(keys),
             capacity,
             transaction_capacity,
-            keep_alive: Duration::from_secs(keys.number("keep-alive", 3, 0..=i32::MAX as u64)),
+            keep_alive,
             minimum_required_space: minimum.max(1 << 20),
             segment_bytes: max_file.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES),
             skip_damage: on_corruption(keys),
@@ -188,11 +199,21 @@ pub struct Settings {
     pub minimum_required_space: u64,
     pub segment_bytes: u64,
     pub skip_damage: bool,
+    /// Whether positions are kept in the log, with the events that they belong to.
+    pub keeps_positions: bool,
 }
 
 impl Settings {
-    /// Sizes of the logs.
-    pub fn log(&self) -> cluster::journal::Config {
-        log_config(self.segment_bytes)
+    /// Where the log is of what is saved of memory.
+    pub fn saved_dir(&self) -> PathBuf {
+        let first = self.data_dirs.first().cloned().unwrap_or_default();
+        first.join(SAVED)
+    }
+
+    /// Whether no log is in any folder.
+    pub fn nothing_is_there(&self) -> bool {
+        self.data_dirs
+            .iter()
+            .all(|dir| matches!(folder::look(dir), Ok(Found::Nothing)))
     }
 }

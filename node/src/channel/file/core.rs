@@ -2,6 +2,7 @@
 
 use super::WINDOW_BYTES;
 use super::ahead::Done;
+use super::spillable::room::{Room, RoomLimits};
 use super::store::{self, PutRequest, Request, TakeRequest};
 use crate::component::channel::{ChannelError, ChannelLimits, Position};
 use crate::component::queue::{Origin, Piece, State};
@@ -37,6 +38,8 @@ pub struct Core {
 pub struct Inner {
     /// The window, and the books of all room.
     pub queue: State,
+    /// What of it may be in memory alone.
+    pub room: Room,
     /// Events that are only in the logs.
     pub on_disk: u64,
     /// Events on their way into the logs.
@@ -62,6 +65,7 @@ impl Inner {
         // Room is counted in events: bodies are on the disk.
         Self {
             queue: State::new(limits, usize::MAX / 200),
+            room: Room::new(RoomLimits::NONE),
             on_disk: 0,
             committing: 0,
             requests: (0..shards).map(|_| VecDeque::new()).collect(),
@@ -81,7 +85,7 @@ impl Inner {
     }
 
     /// Keeps a position, unless a newer one of its owner was committed to another shard before.
-    fn moved(&mut self, position: Option<(u64, Position)>) {
+    pub fn moved(&mut self, position: Option<(u64, Position)>) {
         let Some((stamp, Position { owner, bytes })) = position else {
             return;
         };
@@ -94,7 +98,7 @@ impl Inner {
 
     /// Whether the window has room.
     pub fn has_window(&self) -> bool {
-        self.queue.pinned < WINDOW_BYTES
+        self.window_bytes() < WINDOW_BYTES
     }
 
     /// What there is to do.
@@ -121,6 +125,9 @@ impl Inner {
             self.on_disk += put.claim.events as u64;
             self.queue.used.bytes -= put.claim.bytes;
         }
+        if put.claim.events > 0 {
+            self.arrived(put.order, !stays);
+        }
         self.moved(put.position);
         (put.done, Ok(()))
     }
@@ -129,7 +136,8 @@ impl Inner {
     pub fn put_failed(&mut self, put: PutRequest, why: ChannelError) -> Answer {
         self.committing -= put.claim.events;
         self.queue.free(put.claim);
-        self.queue.grant();
+        self.arrived(put.order, false);
+        self.grant();
         (put.done, Err(why))
     }
 
@@ -137,7 +145,7 @@ impl Inner {
     pub fn take_done(&mut self, take: TakeRequest, result: Result<(), ChannelError>) -> Answer {
         if result.is_ok() {
             self.queue.free(take.claim);
-            self.queue.grant();
+            self.grant();
             self.moved(take.position);
         }
         (take.done, result)
@@ -158,6 +166,12 @@ impl Inner {
                 ..Self::new(limits, shards)
             },
         );
+        self.remember_all(&mut old);
+        if !limits.durable {
+            // They are nowhere else.
+            self.queue.positions = std::mem::take(&mut old.queue.positions);
+            self.stamps = std::mem::take(&mut old.stamps);
+        }
         // Tickets of before are no use any more.
         (self.queue.generation, self.queue.next_ticket, self.queue.open) = (generation, ticket, open);
         old.requests
@@ -195,7 +209,7 @@ impl Core {
     pub fn wait(&self, idle: Option<Duration>, loads: bool) -> Work {
         let mut inner = self.inner();
         loop {
-            let refill = loads && inner.on_disk > 0 && store::window_is_low(inner.queue.pinned);
+            let refill = loads && inner.wants_loading();
             let some = inner.requests.iter().any(|r| !r.is_empty()) || !inner.done_ahead.is_empty();
             if some || refill || inner.stop {
                 return inner.work(refill);
@@ -236,11 +250,15 @@ impl Core {
             inner.queue.next_event = inner.queue.next_event.max(books.next_order());
             for (_, owner, stamp, bytes) in books.positions() {
                 inner.next_stamp = inner.next_stamp.max(stamp);
+                if bytes.is_empty() {
+                    continue; // taken back
+                }
                 let (owner, bytes) = (owner.into(), Bytes::copy_from_slice(bytes));
                 inner.moved(Some((stamp, Position { owner, bytes })));
             }
         }
-        inner.queue.used.events = inner.on_disk as usize;
+        inner.queue.used.events += inner.on_disk as usize;
+        inner.read_up_to(0);
         // A smaller capacity than what is there: nothing is lost, nothing more is let in.
         inner.queue.held_at_shrinking = inner.queue.used.events;
         drop(inner);
@@ -258,6 +276,7 @@ impl Core {
             inner.on_disk -= piece.claim.events as u64;
             // Counted as an event each while it was on the disk, and in bytes only now.
             inner.queue.used.bytes += piece.claim.bytes;
+            inner.read_up_to(piece.first + piece.claim.events as u64);
             inner.queue.insert(piece);
         }
         drop(inner);
@@ -266,7 +285,7 @@ impl Core {
 
     /// Bytes that the window has room for.
     pub fn room(&self) -> usize {
-        WINDOW_BYTES.saturating_sub(self.inner().queue.pinned)
+        WINDOW_BYTES.saturating_sub(self.inner().window_bytes())
     }
 
     pub fn damaged(&self, events: u64) {
@@ -278,7 +297,10 @@ impl Core {
         inner.damaged += events;
         inner.on_disk -= events;
         inner.queue.used.events -= events as usize;
-        inner.queue.grant();
+        inner.lost_unread();
+        inner.grant();
+        drop(inner);
+        self.filled.notify_one();
     }
 
     /// The thread has ended: everybody who waits hears of it.

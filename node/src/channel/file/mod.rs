@@ -28,9 +28,11 @@ mod config;
 mod core;
 pub mod flume;
 mod folder;
+mod spillable;
 mod store;
 
 pub use config::Config;
+pub use spillable::{Config as SpillableConfig, TYPE as SPILLABLE};
 
 use self::core::{Core, Inner, Phase};
 use crate::component::BoxFuture;
@@ -44,6 +46,7 @@ use cluster::journal::RangeSet;
 use config::Settings;
 use proto::event::Batch;
 use proto::journal::Range;
+use spillable::room::RoomLimits;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -70,15 +73,29 @@ const WINDOW_BYTES: usize = 8 << 20;
 impl Config {
     /// The channel; closed until it is attached. No file is touched before.
     pub fn build(self, name: &Arc<str>) -> Result<FileChannel, BuildError> {
+        let limits = self.limits();
+        self.build_with(name, limits, RoomLimits::NONE)
+    }
+
+    fn build_with(
+        self,
+        name: &Arc<str>,
+        limits: ChannelLimits,
+        room: RoomLimits,
+    ) -> Result<FileChannel, BuildError> {
         let settings = Settings {
             name: name.clone(),
             data_dirs: self.data_dirs.clone(),
             minimum_required_space: self.minimum_required_space,
             segment_bytes: self.segment_bytes,
             skip_damage: self.skip_damage,
+            keeps_positions: limits.durable,
         };
+        // One more for what is saved of memory.
+        let mut inner = Inner::new(limits, self.data_dirs.len() + 1);
+        inner.limit_room(room);
         let core = Arc::new(Core {
-            state: Mutex::new(Inner::new(self.limits(), self.data_dirs.len())),
+            state: Mutex::new(inner),
             work: Condvar::new(),
             filled: Notify::new(),
             phase: watch::Sender::new(Phase::Closed),
@@ -86,6 +103,7 @@ impl Config {
         Ok(FileChannel {
             core,
             settings,
+            spillable: false,
             thread: Mutex::new(None),
         })
     }
@@ -95,6 +113,8 @@ impl Config {
 pub struct FileChannel {
     core: Arc<Core>,
     settings: Settings,
+    /// Whether its settings are those of a spillable one.
+    spillable: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -113,6 +133,10 @@ impl FileChannel {
         }
         if let Some(ended) = thread.take() {
             let _ = ended.join();
+        }
+        if !self.inner().room.limits.overflow && self.settings.nothing_is_there() {
+            self.core.phase.send_replace(Phase::Open);
+            return; // all is in memory
         }
         self.core.phase.send_replace(Phase::Closed);
         let (core, settings) = (self.core.clone(), self.settings.clone());
@@ -157,23 +181,22 @@ impl FileChannel {
 
     fn ask(&self, claim: Claim) -> Result<Result<Ticket, (u64, oneshot::Receiver<Ticket>)>, ChannelError> {
         let mut inner = self.inner();
-        let queue = &mut inner.queue;
-        if !queue.open {
+        if !inner.queue.open {
             return Err(ChannelError::Unavailable);
         }
-        let allowed = queue.limits.transaction_capacity.unwrap_or(usize::MAX);
-        if claim.events > allowed {
-            return Err(ChannelError::TooLarge {
-                found: claim.events,
-                allowed,
-            });
+        inner.can_ever_fit(claim)?;
+        let patient = !inner.queue.limits.keep_alive.is_zero();
+        if inner.queue.waiters.is_empty() {
+            match inner.hold(claim, !patient) {
+                Ok(ticket) => return Ok(Ok(ticket)),
+                Err(full) if !patient => return Err(full),
+                Err(_) => {}
+            }
         }
-        if queue.waiters.is_empty() && queue.fits(claim).is_ok() {
-            return Ok(Ok(queue.hold(claim)));
-        }
-        if queue.limits.keep_alive.is_zero() {
+        if !patient {
             return Err(ChannelError::Full);
         }
+        let queue = &mut inner.queue;
         let (granted, grant) = oneshot::channel();
         queue.next_ticket += 1;
         let id = queue.next_ticket;
@@ -190,6 +213,18 @@ struct Queueing<'a> {
     done: bool,
 }
 
+impl Queueing<'_> {
+    /// The time is over: what was granted at the last moment, or what is left to a late one.
+    fn end(mut self, claim: Claim) -> Result<Ticket, ChannelError> {
+        self.done = true;
+        let mut inner = self.channel.inner();
+        match self.grant.try_recv() {
+            Ok(ticket) => Ok(ticket),
+            Err(_) => inner.spill(self.id, claim),
+        }
+    }
+}
+
 impl Drop for Queueing<'_> {
     fn drop(&mut self) {
         if self.done {
@@ -198,7 +233,7 @@ impl Drop for Queueing<'_> {
         let mut inner = self.channel.inner();
         inner.queue.waiters.retain(|w| w.id != self.id);
         // The one behind may fit where this one did not.
-        inner.queue.grant();
+        inner.grant();
         drop(inner);
         if let Ok(ticket) = self.grant.try_recv() {
             self.channel.cancel(ticket);
@@ -239,16 +274,15 @@ impl Channel for FileChannel {
                     Ok(ticket)
                 }
                 Ok(Err(_)) => Err(ChannelError::Unavailable),
-                Err(_) => Err(ChannelError::Full),
+                Err(_) => queueing.end(claim),
             }
         })
     }
 
     fn cancel(&self, ticket: Ticket) {
         let mut inner = self.inner();
-        if let Some(claim) = inner.queue.reserved.remove(&ticket.id) {
-            inner.queue.free(claim);
-            inner.queue.grant();
+        if inner.release(ticket).is_some() {
+            inner.grant();
         }
     }
 
@@ -261,32 +295,42 @@ impl Channel for FileChannel {
         Box::pin(async move {
             let claim = Claim::of(&batch);
             // Encoded here, not by the one thread that all wait for.
-            let blocks = batch.to_blocks();
+            let for_memory = self.spillable && self.inner().is_for_memory(ticket);
+            let blocks = (!for_memory).then(|| batch.to_blocks());
             let (done, answer) = oneshot::channel();
             {
                 let mut inner = self.inner();
-                let reserved = inner
-                    .queue
-                    .reserved
-                    .remove(&ticket.id)
-                    .ok_or(ChannelError::Fenced)?;
-                inner.queue.free(reserved);
+                let (reserved, for_memory) = inner.release(ticket).ok_or(ChannelError::Fenced)?;
                 if !inner.queue.open || *self.core.phase.borrow() != Phase::Open {
-                    inner.queue.grant();
+                    inner.grant();
                     return Err(ChannelError::Unavailable); // nobody would ever take it
                 }
                 inner.queue.used.events += claim.events;
                 inner.queue.used.bytes += claim.bytes;
-                if claim != reserved {
-                    inner.queue.grant();
-                }
-                if claim.events == 0 && position.is_none() {
+                if claim.events == 0 && (position.is_none() || !self.settings.keeps_positions) {
+                    inner.note_position(position);
+                    inner.grant();
                     return Ok(());
                 }
+                if for_memory && inner.memory_is_next() {
+                    inner.remember(batch, claim);
+                    inner.note_position(position);
+                    if claim != reserved {
+                        inner.grant();
+                    }
+                    drop(inner);
+                    self.core.filled.notify_one();
+                    return Ok(());
+                }
+                if claim != reserved || for_memory {
+                    inner.grant();
+                }
+                let blocks = blocks.unwrap_or_else(|| batch.to_blocks());
                 inner.committing += claim.events;
                 let order = inner.queue.next_event;
                 inner.queue.next_event += claim.events as u64;
-                let shard = (inner.puts % inner.requests.len() as u64) as usize;
+                inner.sent(order);
+                let shard = (inner.puts % self.settings.data_dirs.len() as u64) as usize;
                 inner.puts += 1;
                 let position = inner.stamped(position);
                 let put = PutRequest {
@@ -316,7 +360,7 @@ impl Channel for FileChannel {
                     return Err(ChannelError::Unavailable);
                 }
                 let lease = inner.queue.lease(want);
-                let low = inner.on_disk > 0 && store::window_is_low(inner.queue.pinned);
+                let low = inner.wants_loading();
                 let more = inner.queue.queued_events > 0;
                 drop(inner);
                 if low {
@@ -358,12 +402,12 @@ impl Channel for FileChannel {
                     .remove(&ticket.id)
                     .ok_or(ChannelError::Fenced)?;
                 let mut shards: std::collections::BTreeMap<u32, (RangeSet, Claim)> = Default::default();
-                for Piece {
-                    origin: Origin { shard, number },
-                    claim,
-                    ..
-                } in &pieces
-                {
+                for Piece { origin, claim, .. } in &pieces {
+                    let Origin { shard, number } = origin;
+                    if origin.is_memory() {
+                        inner.forget(*claim);
+                        continue;
+                    }
                     let (events, sum) = shards.entry(*shard).or_default();
                     events.insert(Range {
                         start: *number,
@@ -371,6 +415,13 @@ impl Channel for FileChannel {
                     });
                     sum.events += claim.events;
                     sum.bytes += claim.bytes;
+                }
+                if shards.is_empty() {
+                    inner.note_position(position);
+                    inner.grant();
+                    drop(inner);
+                    drop(pieces); // memory is given back outside of the lock
+                    return Ok(());
                 }
                 let position = inner.stamped(position);
                 for (shard, (events, claim)) in shards {
@@ -429,14 +480,12 @@ impl Channel for FileChannel {
         let queue = &mut inner.queue;
         queue.generation += 1;
         queue.open = true;
-        for (_, claim) in std::mem::take(&mut queue.reserved) {
-            queue.free(claim);
-        }
         for (_, pieces) in std::mem::take(&mut queue.leased) {
             queue.put_back(pieces);
         }
-        queue.grant();
         let generation = queue.generation;
+        inner.release_all();
+        inner.grant();
         drop(inner);
         self.core.filled.notify_one();
         self.start();
@@ -462,19 +511,68 @@ impl Channel for FileChannel {
         true
     }
 
-    fn reconfigure(&self, keys: &mut Keys, _: &BuildContext) {
-        let config = Config::read(keys);
+    fn reconfigure(&self, keys: &mut Keys, ctx: &BuildContext) {
+        let (config, limits, room) = match self.spillable {
+            true => {
+                let config = SpillableConfig::read(keys, ctx.max_heap_bytes);
+                let (limits, room) = (config.limits(), config.room());
+                (config.file, limits, room)
+            }
+            false => {
+                let config = Config::read(keys);
+                let limits = config.limits();
+                (config, limits, RoomLimits::NONE)
+            }
+        };
         if config.data_dirs != self.settings.data_dirs {
             keys.wrong("dataDirs", "cannot be changed by a reload: restart the agent");
+        }
+        if limits.durable != self.settings.keeps_positions {
+            keys.wrong(
+                "memoryCapacity",
+                "cannot become 0, or another number than 0, by a reload: restart the agent",
+            );
         }
         if keys.has_errors() {
             return;
         }
         let mut inner = self.inner();
-        inner.queue.limits = config.limits();
+        inner.queue.limits = limits;
         // What is there stays, also when there is more of it than would be let in now.
         inner.queue.held_at_shrinking = inner.queue.used.events;
-        inner.queue.grant();
+        inner.limit_room(room);
+        inner.grant();
+        let attached = inner.queue.open;
+        drop(inner);
+        if attached {
+            self.start(); // there may be a log now
+        }
+    }
+
+    fn memory_events(&self) -> usize {
+        if self.spillable {
+            self.inner().room.events()
+        } else {
+            0
+        }
+    }
+
+    fn volatile(&self) -> usize {
+        // With overflow, closing saves what is in memory.
+        match self.limits().durable || self.inner().room.limits.overflow {
+            true => 0,
+            false => self.held(),
+        }
+    }
+
+    fn close(&self) -> usize {
+        self.inner().stop = true;
+        self.core.work.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+        self.inner().room.events()
     }
 
     fn check(&self) -> Result<(), String> {
@@ -482,6 +580,7 @@ impl Channel for FileChannel {
             return Err(why.clone());
         }
         let inner = self.inner();
+        inner.check_room()?;
         let queue = &inner.queue;
         let window: usize = queue
             .fresh
@@ -520,12 +619,7 @@ impl Channel for FileChannel {
 impl Drop for FileChannel {
     /// Waits for the thread: whoever opens the folders next must find them free.
     fn drop(&mut self) {
-        self.inner().stop = true;
-        self.core.work.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
+        self.close();
     }
 }
 

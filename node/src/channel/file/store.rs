@@ -32,7 +32,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 /// Bytes of puts that one commit takes together, at most (at least one put).
-const GROUP_BYTES_MAX: usize = 4 << 20;
+pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// After so long without work the end of the last commit is marked as synced.
 const IDLE: Duration = Duration::from_millis(20);
@@ -67,8 +67,8 @@ pub struct TakeRequest {
 type Outcome = (Request, Result<Committed, CommitError>);
 
 /// One data folder at work.
-struct Shard {
-    log: Log<RealDisk>,
+pub(super) struct Shard {
+    pub(super) log: Log<RealDisk>,
     /// Nothing while it is away, which it only is while the shard is behind.
     reader: Option<Reader>,
     /// Read and not loaded yet.
@@ -78,14 +78,16 @@ struct Shard {
     /// Something in the log was never loaded.
     behind: bool,
     ticked: bool,
-    folder: Folder,
+    /// Whether positions survive with the events.
+    keeps_positions: bool,
+    pub(super) folder: Folder,
 }
 
 /// The thread's state.
 pub struct Store<'a> {
-    core: &'a Core,
-    settings: &'a Settings,
-    shards: Vec<Shard>,
+    pub(super) core: &'a Core,
+    pub(super) settings: &'a Settings,
+    pub(super) shards: Vec<Shard>,
 }
 
 /// Opens the logs of all data folders and serves until it is told to stop, or something fails that only opening anew
@@ -120,35 +122,51 @@ impl Store<'_> {
                 shards: count as u32,
                 name: self.settings.name.to_string(),
             };
-            let folder =
-                Folder::own(path, &fresh, self.settings.minimum_required_space).map_err(|e| e.to_string())?;
-            channels.push(folder.meta.channel);
-            let how = Opened {
-                config: self.settings.log(),
-                shard: folder.meta.shard,
-                seed: rand::random(),
-                skip_damage: self.settings.skip_damage,
-                distrust,
-            };
-            let begun = std::time::Instant::now();
-            let (log, report) =
-                Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
-            self.tell(path, &log, &report, begun.elapsed());
-            self.shards.push(Shard {
-                loaded: log.books().floor(),
-                behind: log.books().live() > 0,
-                log,
-                reader: Some(Reader::new()),
-                heads: VecDeque::new(),
-                ticked: true,
-                folder,
-            });
+            let shard = self.open_shard(path, &fresh, self.settings.segment_bytes, distrust)?;
+            channels.push(shard.folder.meta.channel);
+            self.shards.push(shard);
         }
         if channels.iter().any(|c| *c != channels[0]) {
             return Err("the folders of dataDirs belong to different channels".to_owned());
         }
+        self.open_saved(distrust)?;
+        if !self.settings.keeps_positions {
+            self.take_positions_back()?;
+        }
         self.core.opened(self.shards.iter().map(|s| s.log.books()));
         Ok(())
+    }
+
+    pub(super) fn open_shard(
+        &mut self,
+        path: &std::path::Path,
+        fresh: &MetaPage,
+        segment_bytes: u64,
+        distrust: bool,
+    ) -> Result<Shard, String> {
+        let folder =
+            Folder::own(path, fresh, self.settings.minimum_required_space).map_err(|e| e.to_string())?;
+        let how = Opened {
+            config: log_config(segment_bytes),
+            shard: folder.meta.shard,
+            seed: rand::random(),
+            skip_damage: self.settings.skip_damage,
+            distrust,
+        };
+        let begun = std::time::Instant::now();
+        let (log, report) =
+            Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
+        self.tell(path, &log, &report, begun.elapsed());
+        Ok(Shard {
+            loaded: log.books().floor(),
+            behind: log.books().live() > 0,
+            log,
+            reader: Some(Reader::new()),
+            heads: VecDeque::new(),
+            ticked: true,
+            keeps_positions: self.settings.keeps_positions,
+            folder,
+        })
     }
 
     fn refused(&self, path: &std::path::Path, why: &str) -> String {
@@ -175,6 +193,7 @@ impl Store<'_> {
             let work = self.core.wait(idle, !self.waits_for_reading());
             let has_requests = !work.requests.iter().all(VecDeque::is_empty);
             if work.stop && !has_requests {
+                self.save();
                 self.close();
                 return Ok(());
             }
@@ -442,7 +461,8 @@ impl Store<'_> {
 impl Shard {
     fn commit(&mut self, requests: VecDeque<Request>) -> Vec<Outcome> {
         let mut requests: Vec<Request> = requests.into();
-        let transactions: Vec<Transaction<'_>> = requests.iter_mut().map(transaction).collect();
+        let keeps = self.keeps_positions;
+        let transactions: Vec<Transaction<'_>> = requests.iter_mut().map(|r| transaction(r, keeps)).collect();
         let results = self.log.commit(&transactions);
         drop(transactions);
         self.ticked = false;
@@ -522,7 +542,7 @@ fn ask(jobs: &Sender<Job>, job: Job) -> Result<(), String> {
     jobs.send(job).map_err(gone)
 }
 
-fn transaction(request: &mut Request) -> Transaction<'_> {
+fn transaction(request: &mut Request, keeps_positions: bool) -> Transaction<'_> {
     let (put, records, position, is_source) = match request {
         Request::Put(put) => {
             let blocks = std::mem::take(&mut put.blocks);
@@ -545,7 +565,7 @@ fn transaction(request: &mut Request) -> Transaction<'_> {
         }
     };
     let mut records = records;
-    if let Some((stamp, Position { owner, bytes })) = position {
+    if let Some((stamp, Position { owner, bytes })) = position.filter(|_| keeps_positions) {
         let (owner, stamp) = (&**owner, *stamp);
         records.push(if is_source {
             Record::SourcePosition { owner, stamp, bytes }

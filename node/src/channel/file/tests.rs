@@ -5,9 +5,9 @@ use crate::component::contract::{TempDir, channel as contract};
 use crate::component::keys::Keys;
 
 /// A channel whose folders go with it.
-struct Owned {
-    channel: FileChannel,
-    _folder: TempDir,
+pub(super) struct Owned {
+    pub channel: FileChannel,
+    pub _folder: TempDir,
 }
 
 fn config(folder: &TempDir, pairs: &[(&str, &str)]) -> Config {
@@ -32,7 +32,7 @@ fn open(folder: &TempDir, pairs: &[(&str, &str)]) -> FileChannel {
     channel
 }
 
-fn wait_open(channel: &FileChannel) {
+pub(super) fn wait_open(channel: &FileChannel) {
     let mut phase = channel.core.phase.subscribe();
     while *phase.borrow_and_update() == Phase::Closed {
         std::thread::yield_now();
@@ -56,6 +56,8 @@ impl Channel for Owned {
         pinned_bytes() -> usize;
         attach() -> u64;
         detach(generation: u64) -> ();
+        volatile() -> usize;
+        close() -> usize;
         check() -> Result<(), String>;
     }
     fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Ticket, ChannelError>> {
@@ -118,7 +120,7 @@ mod three_folders {
     });
 }
 
-fn numbers(range: std::ops::Range<u32>, pad: usize) -> Batch {
+pub(super) fn numbers(range: std::ops::Range<u32>, pad: usize) -> Batch {
     let bodies: Vec<Vec<u8>> = range
         .map(|n| {
             let mut body = format!("{n}:").into_bytes();
@@ -129,7 +131,7 @@ fn numbers(range: std::ops::Range<u32>, pad: usize) -> Batch {
     bodies.iter().map(Vec::as_slice).collect()
 }
 
-async fn put(channel: &FileChannel, batch: Batch, position: Option<&'static str>) {
+pub(super) async fn put(channel: &FileChannel, batch: Batch, position: Option<&'static str>) {
     let ticket = channel.reserve(Claim::of(&batch)).await.unwrap();
     let position = position.map(|text| Position {
         owner: "source/r1".into(),
@@ -138,7 +140,7 @@ async fn put(channel: &FileChannel, batch: Batch, position: Option<&'static str>
     channel.commit_put(ticket, batch, position).await.unwrap();
 }
 
-async fn take(channel: &FileChannel, events: usize) -> Option<(Ticket, Vec<u32>)> {
+pub(super) async fn take(channel: &FileChannel, events: usize) -> Option<(Ticket, Vec<u32>)> {
     let taken = channel
         .take(Want::events(events), Duration::from_millis(200))
         .await
@@ -156,7 +158,7 @@ async fn take(channel: &FileChannel, events: usize) -> Option<(Ticket, Vec<u32>)
     })
 }
 
-async fn drain(channel: &FileChannel) -> Vec<u32> {
+pub(super) async fn drain(channel: &FileChannel) -> Vec<u32> {
     let mut all = Vec::new();
     while let Some((ticket, events)) = take(channel, 500).await {
         all.extend(events);

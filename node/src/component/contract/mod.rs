@@ -221,6 +221,10 @@ pub struct Recorder {
     /// Puts after which all are refused, if that is wanted.
     accepts_left: Mutex<Option<u64>>,
     refusals_left: AtomicU64,
+    /// Why, if it is not that the channel is full.
+    refusal: Mutex<Option<ChannelError>>,
+    /// A body that an interceptor fails on, if there is one.
+    poison: Mutex<Option<&'static str>>,
     /// 0 is no limit.
     body_bytes_max: AtomicU64,
     hangs: AtomicBool,
@@ -242,7 +246,19 @@ impl Recorder {
 
     /// The next `count` puts are refused as a full channel does it.
     pub fn refuse(&self, count: u64) {
+        *self.refusal.lock().unwrap() = None;
         self.refusals_left.store(count, SeqCst);
+    }
+
+    /// The next `count` puts are refused with this.
+    pub fn refuse_with(&self, count: u64, why: ChannelError) {
+        *self.refusal.lock().unwrap() = Some(why);
+        self.refusals_left.store(count, SeqCst);
+    }
+
+    /// Every put of a batch that has this body is refused, as an interceptor does it that fails on it.
+    pub fn poison(&self, body: &'static str) {
+        *self.poison.lock().unwrap() = Some(body);
     }
 
     /// The next `count` puts are accepted and those after them are not, until this is called again.
@@ -343,7 +359,13 @@ impl Put for Recorder {
             let refuse = |left: u64| left.checked_sub(1);
             if self.refusals_left.fetch_update(SeqCst, SeqCst, refuse).is_ok() || !self.accepts() {
                 self.seen.send_modify(|seen| seen.refused += 1);
-                return Err(ChannelError::Full);
+                let why = self.refusal.lock().unwrap().clone();
+                return Err(why.unwrap_or(ChannelError::Full));
+            }
+            let poison = *self.poison.lock().unwrap();
+            if poison.is_some_and(|poison| batch.iter().any(|event| event.body() == poison.as_bytes())) {
+                self.seen.send_modify(|seen| seen.refused += 1);
+                return Err(ChannelError::Interceptor("poison".to_owned()));
             }
             let (bytes, allowed) = (batch.body_bytes(), self.body_bytes_max.load(SeqCst) as usize);
             if allowed > 0 && bytes > allowed {

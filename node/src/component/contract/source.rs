@@ -2,6 +2,7 @@
 //! delivers [`BODIES`] (in batches of its own choice) and then has nothing more.
 
 use super::{Recorder, soon};
+use crate::component::channel::ChannelError;
 use crate::component::context::Shutdown;
 use crate::component::error::RunError;
 use crate::component::source::{DynSource, Source, SourceContext};
@@ -17,6 +18,7 @@ macro_rules! suite {
             everything_arrives_once_in_order_and_is_counted,
             it_says_that_it_is_ready,
             a_refused_put_comes_again_without_loss_doubling_or_reordering,
+            an_interceptor_that_fails_is_a_refused_put,
             it_stops_when_there_is_nothing_more,
             it_stops_while_the_channel_refuses,
             it_stops_while_a_put_hangs,
@@ -141,6 +143,16 @@ pub async fn a_refused_put_comes_again_without_loss_doubling_or_reordering(make:
     running.stop().await.unwrap();
     assert_eq!(recorder.bodies(), numbers());
     assert_eq!(counters.accepted.value(), BODIES as u64);
+}
+
+pub async fn an_interceptor_that_fails_is_a_refused_put(make: Make<'_>) {
+    let recorder = Recorder::new();
+    recorder.refuse_with(2, ChannelError::Interceptor("as told".to_owned()));
+    let running = Running::start(make(), recorder.clone());
+    recorder.until(|seen| seen.refused == 2).await;
+    recorder.until(|seen| seen.events >= BODIES).await;
+    running.stop().await.expect("it has gone on");
+    assert_eq!(recorder.bodies(), numbers());
 }
 
 pub async fn it_stops_when_there_is_nothing_more(make: Make<'_>) {

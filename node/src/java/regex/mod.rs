@@ -2,8 +2,8 @@
 //!
 //! A pattern is read as Java 17 reads it (`parse.rs`), and written again for the `regex` crate, which answers in time
 //! linear in the text (`emit.rs`). Only look-around, back-references, possessive and atomic groups and `\G` need
-//! `fancy-regex`, which tries one way after the other as Java does, but gives up after [`STEPS_MAX`] steps back
-//! instead of taking minutes: [`GaveUp`], or no match. Java's `$`, which also holds before a line terminator that ends the
+//! `fancy-regex`, which tries one way after the other as Java does, but gives up instead of taking minutes
+//! (`backtracking.rs`): [`GaveUp`], or no match. Java's `$`, which also holds before a line terminator that ends the
 //! text, is an end of text for nearly every event; the few texts that do end with a line terminator take a
 //! second, backtracking form of the same pattern. Nothing is translated or compiled at match time.
 //!
@@ -18,12 +18,14 @@
 //!
 //! Source: `flume/sources.md` 10; `tests/regex.rs` holds all this against `java.util.regex` itself.
 
+mod backtracking;
 mod class;
 mod emit;
 mod escape;
 mod parse;
 mod replace;
 
+use backtracking::Backtracking;
 use emit::{Needs, emit};
 use parse::Tree;
 pub use replace::Replacement;
@@ -31,8 +33,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// How many steps back a pattern that needs backtracking may take in one search.
-pub const STEPS_MAX: usize = 1_000_000;
 /// How long a compiled pattern may be, in bytes or instructions of the engines.
 const PROGRAM_MAX: usize = 10 << 20;
 
@@ -44,8 +44,8 @@ pub struct PatternError(pub String);
 /// Work that was given up: nobody knows what would have come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GaveUp {
-    /// Too many steps back in one search.
-    #[error("the pattern was given up after {STEPS_MAX} steps back on a text of {text_bytes} bytes")]
+    /// Too many ways to try, or too much time.
+    #[error("the pattern was given up on a text of {text_bytes} bytes: there are too many ways to try")]
     Steps {
         /// How long the text is.
         text_bytes: usize,
@@ -243,7 +243,7 @@ struct Engine {
     /// For the texts that it is right for.
     linear: Option<regex::Regex>,
     /// For the others; tries all ways.
-    all: Option<Box<fancy_regex::Regex>>,
+    all: Option<Backtracking>,
     needs: Needs,
     /// How many groups there are, with number 0.
     groups: usize,
@@ -252,7 +252,7 @@ struct Engine {
 /// Which one, for a text.
 enum Chosen<'e> {
     Linear(&'e regex::Regex),
-    All(&'e fancy_regex::Regex),
+    All(&'e Backtracking),
     /// There is always one of them.
     Neither,
 }
@@ -268,7 +268,9 @@ impl Engine {
             linear: (!needs.backtracking)
                 .then(|| linear(&wrapped(true)))
                 .transpose()?,
-            all: (!everywhere).then(|| backtracking(&wrapped(false))).transpose()?,
+            all: (!everywhere)
+                .then(|| Backtracking::new(&wrapped(false), &tree.node, whole))
+                .transpose()?,
             needs,
             groups: tree.groups + 1,
         })
@@ -291,7 +293,7 @@ impl Engine {
     fn is_match(&self, text: &str) -> Result<bool, GaveUp> {
         match self.choose(text) {
             Chosen::Linear(linear) => Ok(linear.is_match(text)),
-            Chosen::All(all) => all.is_match(text).map_err(|_| gave_up(text)),
+            Chosen::All(all) => all.is_match(text),
             Chosen::Neither => Ok(false),
         }
     }
@@ -308,20 +310,10 @@ impl Engine {
                     groups.extend(found.iter().map(|g| g.map(|g| g.range())));
                 }
             }
-            Chosen::All(all) => {
-                if let Some(found) = all.captures_from_pos(text, from).map_err(|_| gave_up(text))? {
-                    groups.extend(found.iter().map(|g| g.map(|g| g.range())));
-                }
-            }
+            Chosen::All(all) => all.captures(text, from, groups)?,
             Chosen::Neither => {}
         }
         Ok(!groups.is_empty())
-    }
-}
-
-fn gave_up(text: &str) -> GaveUp {
-    GaveUp::Steps {
-        text_bytes: text.len(),
     }
 }
 
@@ -335,15 +327,6 @@ fn linear(pattern: &str) -> Result<regex::Regex, String> {
         regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes"),
         other => other.to_string(),
     })
-}
-
-fn backtracking(pattern: &str) -> Result<Box<fancy_regex::Regex>, String> {
-    let built = fancy_regex::RegexBuilder::new(pattern)
-        .backtrack_limit(STEPS_MAX)
-        .delegate_size_limit(PROGRAM_MAX)
-        .max_prog_size(PROGRAM_MAX / 100)
-        .build();
-    built.map(Box::new).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -65,8 +65,52 @@ fn a_search_without_end_is_given_up() {
     assert_eq!(evil.replace_all(&text, "x"), text);
     assert_eq!(
         gave_up.to_string(),
-        "the pattern was given up after 1000000 steps back on a text of 40 bytes"
+        "the pattern was given up on a text of 40 bytes: there are too many ways to try"
     );
+}
+
+#[test]
+fn a_search_that_looks_over_a_long_text_again_and_again_is_given_up() {
+    // A step that looks over all of the text from each of its places: years for the longest of these.
+    for bytes in [64 << 10, 1 << 20, 8 << 20] {
+        let text = "a".repeat(bytes);
+        let gave_up = GaveUp::Steps {
+            text_bytes: text.len(),
+        };
+        assert_eq!(regex("(?=.*x)y").try_found_in(&text), Err(gave_up));
+        assert_eq!(regex("(?=.*x)y").try_captures(&text), Err(gave_up));
+        assert_eq!(regex("(.*)(?!b)\\1y").try_found_in(&text), Err(gave_up));
+    }
+}
+
+#[test]
+fn what_takes_few_tries_at_each_place_is_found_in_texts_of_every_length() {
+    let start = |pattern: &str, text: &str| {
+        let groups = regex(pattern).try_captures(text).unwrap()?;
+        groups[0].as_ref().map(|found| found.start)
+    };
+    for len in [2, 254, 256, 258, 4_094, 4_096, 4_100, 20_000] {
+        let text = format!("{}bc\n", "ab".repeat(len / 2));
+        assert_eq!(start("(?<=b)bc$", &text), Some(len), "{len}");
+        assert_eq!(start("(?<!a)b(?=c)", &text), Some(len), "{len}");
+        assert_eq!(start("(a)\\1", &text), None, "{len}");
+    }
+    // One look over the text is always there.
+    let long = format!("{}bc\n", "ab".repeat(1 << 19));
+    assert_eq!(start("^(?!.*d)", &long), Some(0));
+    assert_eq!(start("^(?!.*c)", &long), None);
+    // Each round takes a step, and looks at no more than a character.
+    let line = "ab".repeat(50_000);
+    assert_eq!(start("^(?:(?!x).)*$", &line), Some(0));
+    assert_eq!(start("^(?:(?!ba).)*$", &line), None);
+}
+
+#[test]
+fn more_places_than_steps_are_no_reason_to_give_up() {
+    // 3,000 places that do not match, and 2,441 steps for a pattern that may look far.
+    let text = format!("{}user=me;", "x;".repeat(1_500));
+    let groups = regex("(?<=user=)\\w+").try_captures(&text).unwrap().unwrap();
+    assert_eq!(groups[0], Some(3_005..3_007));
 }
 
 #[test]

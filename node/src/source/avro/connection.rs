@@ -255,7 +255,9 @@ impl<S: Stream> Connection<S> {
                 counters.channel_write_failures.add(1);
                 tracing::debug!(source = %self.ctx.name, %error, "call refused");
                 match (message, &error) {
-                    (Message::Append, ChannelError::Bug(text)) => reply.error(text, &mut self.output),
+                    (Message::Append, ChannelError::Bug(text) | ChannelError::Interceptor(text)) => {
+                        reply.error(text, &mut self.output);
+                    }
                     _ => reply.write(Status::Failed, &mut self.output),
                 }
             }

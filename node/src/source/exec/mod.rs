@@ -570,6 +570,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_line_that_an_interceptor_always_fails_on_takes_no_other_along() {
+        let source = exec(&[
+            ("shell", "/bin/sh -c"),
+            ("command", "printf 'a\\npoison\\nb\\nc\\n'"),
+            ("batchSize", "4"),
+        ]);
+        let recorder = Recorder::new();
+        recorder.poison("poison");
+        let running = Running::start(source, recorder.clone());
+        recorder.until(|seen| seen.events == 3).await;
+        assert_eq!(recorder.bodies(), ["a", "b", "c"]);
+        assert_eq!(running.ctx.counters.refused_inputs.value(), 1);
+        running.stop().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_command_that_is_not_there_is_tried_again_after_the_throttle() {
         let source = exec(&[("command", "/no/such/program")]);
         let failed = source.run(Recorder::new().context()).await.unwrap_err();

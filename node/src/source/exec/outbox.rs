@@ -105,10 +105,8 @@ impl<'a> Outbox<'a> {
                     self.outgoing.pop_front();
                     self.backoff.reset();
                 }
-                Err(why @ (ChannelError::TooLarge { .. } | ChannelError::NeverFits { .. })) => {
-                    self.make_smaller(&why);
-                }
                 Err(why @ ChannelError::Bug(_)) => return Err(why.into()),
+                Err(why) if why.is_final(self.backoff.failures()) => self.make_smaller(&why),
                 Err(why) => self.wait(&why).await,
             }
         }

@@ -341,7 +341,7 @@ async fn put(batch: Batch, peer: SocketAddr, shared: &Shared) -> Response<Body> 
             counters.accepted.add(events);
             answer::done()
         }
-        Err(ChannelError::Bug(error)) => {
+        Err(ChannelError::Bug(error) | ChannelError::Interceptor(error)) => {
             counters.processing_failures.add(1);
             shared.say(|| tracing::warn!(source = %ctx.name, %peer, error, "Unexpected error while appending event to channel."));
             let message = format!("Unexpected error while appending event to channel. {error}");

@@ -604,13 +604,9 @@ fn guarded<T>(build: impl FnOnce() -> Built<T>) -> Built<T> {
 
 /// Resolves when none of the channels that a process end would empty holds an event any more, or after 30 s.
 pub(super) async fn drained(channels: Vec<ChannelHandle>) {
-    let volatile: Vec<&Arc<dyn Channel>> = channels
-        .iter()
-        .filter(|c| !c.limits().durable)
-        .map(ChannelHandle::channel)
-        .collect();
+    let volatile: Vec<&Arc<dyn Channel>> = channels.iter().map(ChannelHandle::channel).collect();
     let empty = async {
-        while volatile.iter().any(|c| c.held() > 0) {
+        while volatile.iter().any(|c| c.volatile() > 0) {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };

@@ -25,7 +25,7 @@ fn context() -> BuildContext {
 
 /// Which keys a type asks for, prefixes with their dot; parts are read below theirs.
 fn asked<T>(built: &registry::Type<T>) -> BTreeSet<String> {
-    let mut keys = Keys::of("x", &[("sink.directory", "/"), ("type", built.alias)]);
+    let mut keys = Keys::of("x", &[("sink.directory", "/"), ("type", built.name())]);
     let _ = (built.build)(&mut keys, &context());
     keys.known().filter(|k| *k != "type").map(str::to_owned).collect()
 }
@@ -63,7 +63,8 @@ const LATER: [&str; 6] = [
 
 fn check<T>(kind: Kind, list: &[registry::Type<T>]) {
     for built in list {
-        let known = find(kind, built.alias).unwrap_or_else(|| panic!("{} is in no table", built.alias));
+        let name = built.name();
+        let known = find(kind, name).unwrap_or_else(|| panic!("{name} is in no table"));
         for class in built.classes {
             assert!(find(kind, class).is_some(), "class {class} is in no table");
         }
@@ -77,7 +78,7 @@ fn check<T>(kind: Kind, list: &[registry::Type<T>]) {
         if kind == Kind::Sink {
             tabled.retain(|key| !LATER.contains(&key.as_str()));
         }
-        assert_eq!(asked, tabled, "{} {}", kind.word(), built.alias);
+        assert_eq!(asked, tabled, "{} {name}", kind.word());
     }
 }
 

@@ -33,7 +33,7 @@ impl Put for Channels {
         Box::pin(async move {
             assert!(!self.panics.load(SeqCst), "as told");
             if self.breaks.load(SeqCst) {
-                return Err(ChannelError::Bug("no such thing".into()));
+                return Err(ChannelError::Interceptor("no such thing".into()));
             }
             let texts: Vec<String> = batch.iter().map(text).collect();
             if let Some(gate) = &self.gate {
