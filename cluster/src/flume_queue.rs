@@ -203,7 +203,12 @@ impl Replay {
         let events = self.queue.into_order();
         let mut damaged = Vec::new();
         if !self.damaged.is_empty() {
-            damaged.extend(events.iter().copied().filter(|event| self.damaged.contains(event)));
+            damaged.extend(
+                events
+                    .iter()
+                    .copied()
+                    .filter(|event| self.damaged.contains(event)),
+            );
         }
         Undelivered {
             events,
@@ -280,7 +285,10 @@ mod tests {
     fn replayed(told: &str, checkpoint: Option<Checkpoint>) -> Undelivered {
         let mut replay = Replay::new([1], checkpoint);
         for (order, word) in (1..).zip(told.split_whitespace()) {
-            let numbers: Vec<u32> = word.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+            let numbers: Vec<u32> = word
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|n| n.parse().ok())
+                .collect();
             let transaction = i64::from(numbers[numbers.len() - 1]);
             let (place, what) = match &word[..2] {
                 "cp" => (at(0), What::Commit(Kind::Put)),
@@ -335,7 +343,10 @@ mod tests {
             };
             replay.apply(at(0), &entry);
         }
-        assert!(replay.early.is_empty(), "its file is deleted: its put will never come");
+        assert!(
+            replay.early.is_empty(),
+            "its file is deleted: its put will never come"
+        );
         assert_eq!(replay.finish().events, []);
     }
 
@@ -362,7 +373,11 @@ mod tests {
         for strange in [checkpoint(&[], false), checkpoint(&[2, 77], false)] {
             let left = replayed(told, Some(strange));
             assert_eq!(left.events, [at(1), at(2), at(3)]);
-            assert!(matches!(left.evidence, Evidence::Strange(_)), "{:?}", left.evidence);
+            assert!(
+                matches!(left.evidence, Evidence::Strange(_)),
+                "{:?}",
+                left.evidence
+            );
         }
     }
 

@@ -87,12 +87,15 @@ fn peer(flume: Flume, words: &[String], properties: &[(&str, String)]) -> crate:
 fn drained(flume: Flume, channel: &Channel, folder: &Path, capacity: u64) -> Vec<String> {
     let properties = channel.properties(folder, capacity);
     let mut running = peer(flume, &["drain".to_owned()], &properties);
-    running
-        .process
-        .wait_for_line("all events", PATIENCE, |line| line == "PEER drained" || line == "PEER failed");
+    running.process.wait_for_line("all events", PATIENCE, |line| {
+        line == "PEER drained" || line == "PEER failed"
+    });
     assert_eq!(running.process.wait_exit(PATIENCE), 0, "Flume drains the copy");
     let lines = running.process.log().lines();
-    lines.iter().filter_map(|line| line.strip_prefix("EVENT ").map(in_order)).collect()
+    lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("EVENT ").map(in_order))
+        .collect()
 }
 
 /// `{b=2, a=1} body` with its headers by their names.
@@ -127,12 +130,16 @@ fn copy(from: &Path, to: &Path) {
 fn live(flume: Flume, channel: &Channel, folder: &Folder, rng: &mut SmallRng) {
     let home = folder.make("flume");
     for life in 1..=rng.random_range(2..=4_u64) {
-        let words = ["live".to_owned(), rng.random::<u32>().to_string(), (life * 1_000_000).to_string()];
+        let words = [
+            "live".to_owned(),
+            rng.random::<u32>().to_string(),
+            (life * 1_000_000).to_string(),
+        ];
         let mut running = peer(flume, &words, &channel.properties(&home, CAPACITY));
         let kill_after = format!("PEER {}", rng.random_range(1..400));
-        running
-            .process
-            .wait_for_line(&kill_after, PATIENCE, |line| line == kill_after || line.starts_with("PEER failed"));
+        running.process.wait_for_line(&kill_after, PATIENCE, |line| {
+            line == kill_after || line.starts_with("PEER failed")
+        });
         running.process.signal(Signal::Kill);
         running.process.wait_exit(LIVENESS);
     }
@@ -153,7 +160,11 @@ a1.sinks.k1.sink.serializer = header_and_text
         folder.make("rolled").display()
     );
     for (key, value) in channel.properties(home, CAPACITY) {
-        let value = if key == "dataDirs" { channel.data(into) } else { value };
+        let value = if key == "dataDirs" {
+            channel.data(into)
+        } else {
+            value
+        };
         text += &format!("a1.channels.c1.{key} = {value}\n");
     }
     text
@@ -175,11 +186,16 @@ fn delivered(file: &Path, folder: &Folder, least: usize) -> Vec<String> {
     let mut node = Node::agent("a1", file).monitoring(metrics).start();
     http::metrics_until(metrics, "the channel is empty", |page| {
         let channel = &page["CHANNEL.c1"];
-        let taken = channel["EventTakeSuccessCount"].as_str().and_then(|text| text.parse::<usize>().ok());
+        let taken = channel["EventTakeSuccessCount"]
+            .as_str()
+            .and_then(|text| text.parse::<usize>().ok());
         channel["ChannelSize"] == "0" && taken.is_some_and(|taken| taken >= least)
     });
     assert_eq!(node.stop(), 0);
-    rolled(&folder.path().join("rolled")).iter().map(|line| in_order(line)).collect()
+    rolled(&folder.path().join("rolled"))
+        .iter()
+        .map(|line| in_order(line))
+        .collect()
 }
 
 fn history(flume: Flume, seed: u64) {
@@ -200,7 +216,11 @@ fn history(flume: Flume, seed: u64) {
     order.retain(|line| there.contains_key(line.as_str()));
 
     let in_place = seed.is_multiple_of(2);
-    let into = if in_place { home.clone() } else { folder.make("ours") };
+    let into = if in_place {
+        home.clone()
+    } else {
+        folder.make("ours")
+    };
     let file = folder.write("node.properties", &agent(&channel, &home, &into, &folder));
     let name = file.display().to_string();
     if in_place {
@@ -262,7 +282,9 @@ fn what_a_killed_flume_1_9_would_deliver_is_delivered_by_us_once() {
 
 #[test]
 fn a_running_flume_is_left_alone() {
-    let Some(flume) = Flume::find(Version::V1_11) else { return };
+    let Some(flume) = Flume::find(Version::V1_11) else {
+        return;
+    };
     let folder = Folder::new("flume-runs");
     let channel = Channel {
         dirs: vec!["data0".to_owned()],
@@ -271,9 +293,14 @@ fn a_running_flume_is_left_alone() {
     let home = folder.make("flume");
     let words = ["live".to_owned(), "1".to_owned(), "1".to_owned()];
     let running = peer(flume, &words, &channel.properties(&home, CAPACITY));
-    running.process.wait_for_line("a commit", PATIENCE, |line| line == "PEER 1");
+    running
+        .process
+        .wait_for_line("a commit", PATIENCE, |line| line == "PEER 1");
     let data = channel.data(&home);
     let said = import(&[&data, "--into", &data], 66);
-    assert!(said.contains(&format!("{data} is in use: stop the agent that uses it")), "{said}");
+    assert!(
+        said.contains(&format!("{data} is in use: stop the agent that uses it")),
+        "{said}"
+    );
     assert!(!home.join("data0/millrace").exists(), "nothing is touched");
 }

@@ -46,8 +46,7 @@ pub enum Unread {
 
 impl<'a> Bodies<'a> {
     /// Of these files, where they are now.
-    pub fn open(folders: &Folders, files: &'a [LogFile]
-    ) -> Result<Self, Failure> {
+    pub fn open(folders: &Folders, files: &'a [LogFile]) -> Result<Self, Failure> {
         let mut all = HashMap::new();
         for log in folders.logs() {
             if let Some(file) = files.iter().find(|file| file.log.number == log.number) {
@@ -55,7 +54,9 @@ impl<'a> Bodies<'a> {
             }
         }
         if all.len() != files.len() {
-            return Err(Failure::input("data files have gone while they were read: who else works in the folders?"));
+            return Err(Failure::input(
+                "data files have gone while they were read: who else works in the folders?",
+            ));
         }
         Ok(Self {
             files: all,
@@ -93,7 +94,10 @@ impl<'a> Bodies<'a> {
             return Err(Unread::Changed(path.clone()));
         };
         let changed = || Unread::Changed(path.clone());
-        let whole = window.record(file.version, at.offset().into()).map_err(io_failed)?.ok_or_else(changed)?;
+        let whole = window
+            .record(file.version, at.offset().into())
+            .map_err(io_failed)?
+            .ok_or_else(changed)?;
         let payload = match file.version {
             Version::V2 => &whole[1..],
             Version::V3 => &whole[5..],
@@ -127,7 +131,9 @@ impl Window {
     fn record(&mut self, version: Version, offset: u64) -> io::Result<Option<&[u8]>> {
         let mut want = WINDOW_BYTES;
         loop {
-            let there = offset.checked_sub(self.start).and_then(|at| self.bytes.get(at as usize..));
+            let there = offset
+                .checked_sub(self.start)
+                .and_then(|at| self.bytes.get(at as usize..));
             match there.map(|there| (record_bytes(version, there), there.len())) {
                 Some((Ok(Some(bytes)), len)) if bytes <= len => {
                     let at = (offset - self.start) as usize;
@@ -136,7 +142,9 @@ impl Window {
                 Some((Err(_), _)) => return Ok(None),
                 // A record longer than the window: the length was believed once, when all of it had been read.
                 Some((Ok(Some(bytes)), _)) => want = want.max(bytes),
-                Some((Ok(None), len)) if self.start == offset && len >= WINDOW_BYTES => want = want.max(len * 2),
+                Some((Ok(None), len)) if self.start == offset && len >= WINDOW_BYTES => {
+                    want = want.max(len * 2)
+                }
                 _ => {}
             }
             if want > RECORD_BYTES_MAX + WINDOW_BYTES {

@@ -51,14 +51,19 @@ fn read_in(folder: &Path, files: &[LogFile]) -> Result<Option<Checkpoint>, Strin
         while at < range.end {
             let part = &mut piece[..PIECE_BYTES.min((range.end - at) as usize)];
             file.read_exact_at(part, at).map_err(wrong)?;
-            let numbers = part.as_chunks::<8>().0.iter().map(|eight| u64::from_be_bytes(*eight));
+            let numbers = part
+                .as_chunks::<8>()
+                .0
+                .iter()
+                .map(|eight| u64::from_be_bytes(*eight));
             there.extend(numbers.map(Pointer::from_u64));
             at += part.len() as u64;
         }
     }
     let taken = small(&folder.join("inflighttakes")).map_err(|error| format!("inflighttakes: {error}"))?;
     there.extend(inflight(&taken).map_err(|why| format!("inflighttakes: {why}"))?);
-    let is_named = |file: &LogFile| [file.meta.checkpoint_order, file.meta.backup_order].contains(&meta.order);
+    let is_named =
+        |file: &LogFile| [file.meta.checkpoint_order, file.meta.backup_order].contains(&meta.order);
     Ok(Some(Checkpoint {
         order: meta.order,
         there,

@@ -1,7 +1,9 @@
 //! Keys of encrypted data files, and the cipher: AES in counter mode, the same counter for each record of a file.
 
 use super::Failure;
-use aws_lc_rs::cipher::{AES_128, AES_192, AES_256, Algorithm, DecryptingKey, DecryptionContext, UnboundCipherKey};
+use aws_lc_rs::cipher::{
+    AES_128, AES_192, AES_256, Algorithm, DecryptingKey, DecryptionContext, UnboundCipherKey,
+};
 use aws_lc_rs::iv::FixedLength;
 use proto::flume_log::Encryption;
 use std::collections::BTreeMap;
@@ -46,9 +48,16 @@ impl KeyRing {
 
     /// The cipher of a file.
     pub fn cipher(&self, encryption: &Encryption) -> Result<Cipher, String> {
-        let Encryption { cipher, key: name, parameters } = encryption;
+        let Encryption {
+            cipher,
+            key: name,
+            parameters,
+        } = encryption;
         if !CIPHERS.iter().any(|known| known.eq_ignore_ascii_case(cipher)) {
-            return Err(format!("is encrypted by {cipher}, which this version does not read ({} is)", CIPHERS[0]));
+            return Err(format!(
+                "is encrypted by {cipher}, which this version does not read ({} is)",
+                CIPHERS[0]
+            ));
         }
         let key = self.0.get(name).ok_or_else(|| {
             format!("is encrypted with the key \"{name}\"; give it with --key {name}=FILE (its bytes, or hexadecimal digits)")
@@ -59,10 +68,18 @@ impl KeyRing {
             16 => &AES_128,
             24 => &AES_192,
             32 => &AES_256,
-            other => return Err(format!("key {name}: expected 16, 24 or 32 bytes of AES, found {other}")),
+            other => {
+                return Err(format!(
+                    "key {name}: expected 16, 24 or 32 bytes of AES, found {other}"
+                ));
+            }
         };
         let key = key.clone();
-        Ok(Cipher { algorithm, key, counter })
+        Ok(Cipher {
+            algorithm,
+            key,
+            counter,
+        })
     }
 }
 

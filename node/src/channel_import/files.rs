@@ -71,7 +71,12 @@ pub fn open_all(
 }
 
 /// None for a file that was never begun.
-fn open(log: &Log, keys: &KeyRing, skip_damage: bool, progress: &Progress) -> Result<Option<LogFile>, String> {
+fn open(
+    log: &Log,
+    keys: &KeyRing,
+    skip_damage: bool,
+    progress: &Progress,
+) -> Result<Option<LogFile>, String> {
     let bytes = fs::metadata(&log.path).map_err(|error| error.to_string())?.len();
     if bytes == 0 {
         return Ok(None);
@@ -80,16 +85,31 @@ fn open(log: &Log, keys: &KeyRing, skip_damage: bool, progress: &Progress) -> Re
         Ok(found) => found,
         Err(why) if skip_damage => {
             let path = log.path.display();
-            progress.say(&format!("Warning: {path}: {why}; it is read as one of version 3 that is not encrypted"));
+            progress.say(&format!(
+                "Warning: {path}: {why}; it is read as one of version 3 that is not encrypted"
+            ));
             let file = log.number;
-            (Version::V3, LogMeta { file, ..LogMeta::default() })
+            (
+                Version::V3,
+                LogMeta {
+                    file,
+                    ..LogMeta::default()
+                },
+            )
         }
         Err(why) => return Err(why),
     };
     if meta.file != log.number {
-        return Err(format!("its metadata is of log-{}: it was renamed, or is of another channel", meta.file));
+        return Err(format!(
+            "its metadata is of log-{}: it was renamed, or is of another channel",
+            meta.file
+        ));
     }
-    let cipher = meta.encryption.as_ref().map(|encryption| keys.cipher(encryption)).transpose()?;
+    let cipher = meta
+        .encryption
+        .as_ref()
+        .map(|encryption| keys.cipher(encryption))
+        .transpose()?;
     Ok(Some(LogFile {
         log: log.clone(),
         version,
@@ -106,7 +126,8 @@ fn metadata(path: &Path) -> Result<(Version, LogMeta), String> {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{ending}"));
         let mut bytes = Vec::new();
-        let read = File::open(PathBuf::from(&name)).and_then(|file| file.take(META_BYTES_MAX).read_to_end(&mut bytes));
+        let read = File::open(PathBuf::from(&name))
+            .and_then(|file| file.take(META_BYTES_MAX).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => broken = broken.or(Some(format!("{}: {error}", name.display()))),
@@ -121,8 +142,11 @@ fn metadata(path: &Path) -> Result<(Version, LogMeta), String> {
     }
     let mut head = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(HEAD_V2_BYTES as u64).read_to_end(&mut head).map_err(|error| error.to_string())?;
-    let meta = LogMeta::decode_head(&head).map_err(|why| format!("there is no metadata beside it, and in its head: {why}"))?;
+    file.take(HEAD_V2_BYTES as u64)
+        .read_to_end(&mut head)
+        .map_err(|error| error.to_string())?;
+    let meta = LogMeta::decode_head(&head)
+        .map_err(|why| format!("there is no metadata beside it, and in its head: {why}"))?;
     Ok((Version::V2, meta))
 }
 
@@ -147,7 +171,10 @@ pub fn replay(
         stream.advance(&mut replayed, progress)?;
     }
     loop {
-        let next = streams.iter_mut().filter(|s| s.head.is_some()).min_by_key(|s| s.head.map(|(_, e)| e.key()));
+        let next = streams
+            .iter_mut()
+            .filter(|s| s.head.is_some())
+            .min_by_key(|s| s.head.map(|(_, e)| e.key()));
         let Some((at, entry)) = next.as_ref().and_then(|stream| stream.head) else {
             break;
         };
@@ -160,7 +187,10 @@ pub fn replay(
     }
     let mut left = replay.finish();
     for at in std::mem::take(&mut left.damaged) {
-        let path = files.iter().find(|file| file.log.number == at.file()).map(|file| file.log.path.clone());
+        let path = files
+            .iter()
+            .find(|file| file.log.number == at.file())
+            .map(|file| file.log.path.clone());
         replayed.places.add(Place {
             path: path.unwrap_or_default(),
             offset: u64::from(at.offset()),
@@ -238,7 +268,9 @@ impl<'a> Stream<'a> {
             };
             let cipher = reading.file.cipher.as_ref();
             let decrypt = cipher.map(|cipher| move |payload: &mut [u8]| cipher.decrypt(payload));
-            let step = reading.scan.step(decrypt.as_ref().map(|d| d as &dyn Fn(&mut [u8])));
+            let step = reading
+                .scan
+                .step(decrypt.as_ref().map(|d| d as &dyn Fn(&mut [u8])));
             match step {
                 Step::More => {
                     let read = reading
@@ -255,7 +287,10 @@ impl<'a> Stream<'a> {
                 Step::Entry { offset, entry } => {
                     let Ok(offset) = u32::try_from(offset) else {
                         let why = "a data file of Flume's is shorter than 4 GiB";
-                        return Err(Failure::input(format!("{}: {why}", reading.file.log.path.display())));
+                        return Err(Failure::input(format!(
+                            "{}: {why}",
+                            reading.file.log.path.display()
+                        )));
                     };
                     self.head = Some((Pointer::new(reading.file.log.number, offset), entry));
                     return Ok(());

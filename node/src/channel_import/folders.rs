@@ -51,7 +51,12 @@ impl Folders {
     pub fn own(place: &Place, is_dry: bool) -> Result<Self, Failure> {
         let mut folders = Self {
             data: place.data.clone(),
-            checkpoints: place.checkpoints.iter().filter(|path| path.is_dir()).cloned().collect(),
+            checkpoints: place
+                .checkpoints
+                .iter()
+                .filter(|path| path.is_dir())
+                .cloned()
+                .collect(),
             logs: BTreeMap::new(),
             _locks: Vec::new(),
         };
@@ -83,7 +88,8 @@ impl Folders {
         self.logs.clear();
         for (folder, path) in self.data.iter().enumerate() {
             for place in [path.clone(), path.join(IMPORTING)] {
-                let found = logs(&place).map_err(|error| Failure::input(format!("{}: {error}", place.display())))?;
+                let found =
+                    logs(&place).map_err(|error| Failure::input(format!("{}: {error}", place.display())))?;
                 for (number, path) in found {
                     let log = Log { number, folder, path };
                     let path = log.path.display().to_string();
@@ -117,7 +123,9 @@ impl Folders {
 
     /// Folders where a checkpoint may be, the ones of before an interruption included.
     pub fn checkpoints(&self) -> impl Iterator<Item = PathBuf> + '_ {
-        self.checkpoints.iter().flat_map(|path| [path.join(IMPORTING), path.clone()])
+        self.checkpoints
+            .iter()
+            .flat_map(|path| [path.join(IMPORTING), path.clone()])
     }
 
     /// Whether an earlier run has set files aside.
@@ -167,7 +175,9 @@ impl Folders {
 fn moving(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
     move |error| {
         let path = path.display();
-        Failure::input(format!("{path}: cannot move Flume's files to {IMPORTING}: {error}"))
+        Failure::input(format!(
+            "{path}: cannot move Flume's files to {IMPORTING}: {error}"
+        ))
     }
 }
 

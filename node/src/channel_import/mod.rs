@@ -144,7 +144,10 @@ fn import(options: &Options, place: &Place, progress: &Progress) -> Result<Impor
 fn nothing(place: &Place, folders: &Folders, imported: Imported) -> Result<Imported, Failure> {
     if folders.has_imported() {
         let was_imported = true;
-        Ok(Imported { was_imported, ..imported })
+        Ok(Imported {
+            was_imported,
+            ..imported
+        })
     } else {
         Err(place.nothing_there())
     }

@@ -73,7 +73,11 @@ impl Place {
     /// Reads the configuration, if one is named.
     pub(super) fn of(options: &Options) -> Result<Self, Failure> {
         match &options.from {
-            From::Folders { data, checkpoint, into } => Self::of_folders(options, data, checkpoint.as_ref(), into),
+            From::Folders {
+                data,
+                checkpoint,
+                into,
+            } => Self::of_folders(options, data, checkpoint.as_ref(), into),
             From::Channel {
                 sources,
                 agent,
@@ -116,7 +120,13 @@ impl Place {
         let loaded = config::load(sources).map_err(|error| Failure::settings(error.to_string()))?;
         let entries = loaded.entries();
         let mut warnings = options.warnings.clone();
-        warnings.extend(loaded.findings.iter().filter(|f| f.severity > Severity::Note).map(Finding::to_string));
+        warnings.extend(
+            loaded
+                .findings
+                .iter()
+                .filter(|f| f.severity > Severity::Note)
+                .map(Finding::to_string),
+        );
         let agent = match agent {
             Some(agent) => agent.to_owned(),
             None => only_agent(&entries, channel)?,
@@ -131,7 +141,8 @@ impl Place {
                 "there is no {prefix}type in the configuration; -n names the agent, -c the channel"
             )));
         };
-        let is_file = kind.value.eq_ignore_ascii_case(file::TYPE.alias) || file::TYPE.classes.contains(&&*kind.value);
+        let is_file =
+            kind.value.eq_ignore_ascii_case(file::TYPE.alias) || file::TYPE.classes.contains(&&*kind.value);
         if !is_file {
             return Err(Failure::settings(format!(
                 "{}: {prefix}type: expected file, found \"{}\": only a file channel leaves files to import",
@@ -145,7 +156,11 @@ impl Place {
             };
             of_channel.insert(key.to_owned(), entry);
         }
-        let mut keys = Keys::new(format!("channel {channel} (file)"), kind.place.clone(), of_channel);
+        let mut keys = Keys::new(
+            format!("channel {channel} (file)"),
+            kind.place.clone(),
+            of_channel,
+        );
         let config = file::Config::read(&mut keys);
         let mut checkpoints = vec![checkpoint_dir(&keys)];
         checkpoints.extend(keys.peek("backupCheckpointDir").map(PathBuf::from));
@@ -201,7 +216,10 @@ fn checkpoint_dir(keys: &Keys) -> PathBuf {
 /// The one agent that has a channel of this name.
 fn only_agent(entries: &BTreeMap<String, Entry>, channel: &str) -> Result<String, Failure> {
     let suffix = format!(".channels.{channel}.type");
-    let agents: Vec<&str> = entries.keys().filter_map(|key| key.strip_suffix(&suffix)).collect();
+    let agents: Vec<&str> = entries
+        .keys()
+        .filter_map(|key| key.strip_suffix(&suffix))
+        .collect();
     match agents.as_slice() {
         [agent] => Ok((*agent).to_owned()),
         [] => Err(Failure::settings(format!(

@@ -122,13 +122,23 @@ impl fmt::Display for Imported {
         let files = several(self.files, "data file", "data files");
         let records = several(self.counts.records, "record", "records");
         if self.is_dry_run {
-            write!(f, "would move {events} of {files} ({records}) to {into}; nothing was touched")?;
+            write!(
+                f,
+                "would move {events} of {files} ({records}) to {into}; nothing was touched"
+            )?;
         } else {
             let (bytes, seconds) = (several(self.bytes, "byte", "bytes"), self.took.as_secs_f64());
-            write!(f, "moved {events}, {bytes}, of {files} ({records}) to {into} in {seconds:.1} s")?;
+            write!(
+                f,
+                "moved {events}, {bytes}, of {files} ({records}) to {into} in {seconds:.1} s"
+            )?;
         }
         if self.before > 0 {
-            write!(f, "\n{} had been moved before", several(self.before, "event", "events"))?;
+            write!(
+                f,
+                "\n{} had been moved before",
+                several(self.before, "event", "events")
+            )?;
         }
         let Counts {
             rolled_back,
@@ -152,7 +162,10 @@ impl fmt::Display for Imported {
         }
         if self.torn > 0 {
             let files = several(self.torn, "file", "files");
-            write!(f, "\n{files} with a last record that was not written whole, so never committed")?;
+            write!(
+                f,
+                "\n{files} with a last record that was not written whole, so never committed"
+            )?;
         }
         match self.evidence {
             Evidence::None | Evidence::Delivered(0) | Evidence::Strange(0) => {}
@@ -162,7 +175,10 @@ impl fmt::Display for Imported {
             }
             Evidence::Strange(events) => {
                 let events = several(events, "event", "events");
-                write!(f, "\nthe checkpoint is of other data files and was not used; with it, {events} less")?;
+                write!(
+                    f,
+                    "\nthe checkpoint is of other data files and was not used; with it, {events} less"
+                )?;
             }
         }
         if !self.places.is_empty() {

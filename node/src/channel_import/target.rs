@@ -121,7 +121,9 @@ impl Target {
         for at in events {
             match bodies.push(*at, &mut builder) {
                 Ok(bytes) => imported.bytes += bytes,
-                Err(why) if skip_damage && !matches!(why, Unread::Io(..)) => imported.places.add(spot(*at, &why)),
+                Err(why) if skip_damage && !matches!(why, Unread::Io(..)) => {
+                    imported.places.add(spot(*at, &why))
+                }
                 Err(why) => return Err(self.stopped(&spot(*at, &why).to_string())),
             }
             taken += 1;
@@ -173,10 +175,19 @@ impl Target {
         });
         stored.map_err(|why| {
             self.stopped(&match why {
-                ChannelError::Full => "the disk is full, or minimumRequiredSpace is not free any more".to_owned(),
+                ChannelError::Full => {
+                    "the disk is full, or minimumRequiredSpace is not free any more".to_owned()
+                }
                 other => other.to_string(),
             })
         })
+    }
+
+    /// As if so many events were moved.
+    #[cfg(test)]
+    pub fn pretend_done(&mut self, done: u64) {
+        self.done = done;
+        self.commit(Batch::default(), "importing").unwrap();
     }
 
     fn stopped(&self, why: &str) -> Failure {
@@ -205,7 +216,10 @@ async fn opened(channel: &FileChannel) -> Result<(), Failure> {
 fn spot(at: Pointer, why: &Unread) -> Spot {
     let (path, why) = match why {
         Unread::Io(path, error) => (path, error.to_string()),
-        Unread::Changed(path) => (path, "no event is here any more: who else works in the folders?".to_owned()),
+        Unread::Changed(path) => (
+            path,
+            "no event is here any more: who else works in the folders?".to_owned(),
+        ),
         Unread::TooLarge(path, why) => (path, format!("an event that no channel takes here: {why}")),
     };
     Spot {

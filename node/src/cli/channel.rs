@@ -25,7 +25,10 @@ pub(super) fn read(
     mut words: impl Iterator<Item = OsString>,
     world: &World,
 ) -> Result<ChannelCommand, CliExit> {
-    let word = words.next().map(|w| w.to_string_lossy().into_owned()).unwrap_or_default();
+    let word = words
+        .next()
+        .map(|w| w.to_string_lossy().into_owned())
+        .unwrap_or_default();
     match word.as_str() {
         "import" => channel_import::read(words, world).map(ChannelCommand::Import),
         "help" | "--help" | "-h" => Err(CliExit {

@@ -13,10 +13,19 @@ pub(super) fn read(words: impl Iterator<Item = OsString>, world: &World) -> Resu
     let words = reading::words::<ChannelImportArgs>(words, None)?;
     let args = words.args;
     let mut warnings = words.warnings;
-    let others: Vec<String> = words.others.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    let others: Vec<String> = words
+        .others
+        .iter()
+        .map(|w| w.to_string_lossy().into_owned())
+        .collect();
     let data = list(&others.join(","));
     let into = args.into.as_deref().map(list);
-    let usage = |text: &str| Err(reading::wrong(&ChannelImportArgs::command(), &format!("Error: {text}")));
+    let usage = |text: &str| {
+        Err(reading::wrong(
+            &ChannelImportArgs::command(),
+            &format!("Error: {text}"),
+        ))
+    };
     let from = match (data.is_empty(), args.conf_files.is_empty()) {
         (false, true) => {
             let Some(into) = into.filter(|into| !into.is_empty()) else {
@@ -37,7 +46,9 @@ pub(super) fn read(words: impl Iterator<Item = OsString>, world: &World) -> Resu
                 return usage("which channel of the configuration? Name it with -c");
             };
             if into.is_some() || args.checkpoint_dir.is_some() {
-                return usage("--into and --checkpoint-dir go with folders; with -f, they are those of the channel");
+                return usage(
+                    "--into and --checkpoint-dir go with folders; with -f, they are those of the channel",
+                );
             }
             let inputs = InputArgs {
                 name: args.name.clone(),
@@ -59,7 +70,9 @@ pub(super) fn read(words: impl Iterator<Item = OsString>, world: &World) -> Resu
             }
         }
         (false, false) => return usage("either folders, or -f with a configuration"),
-        (true, true) => return usage("which folders? Those of the dataDirs of Flume's channel, separated by commas"),
+        (true, true) => {
+            return usage("which folders? Those of the dataDirs of Flume's channel, separated by commas");
+        }
     };
     Ok(Options {
         from,
@@ -100,7 +113,8 @@ mod tests {
     #[test]
     fn folders_or_a_channel_of_a_configuration_are_named() {
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let options = parsed("import /a,/b /c --checkpoint-dir /k --into /x,/y --key k1=/key --dry-run").unwrap();
+        let options =
+            parsed("import /a,/b /c --checkpoint-dir /k --into /x,/y --key k1=/key --dry-run").unwrap();
         let expected = From::Folders {
             data: paths(&["/a", "/b", "/c"]),
             checkpoint: Some("/k".into()),
@@ -110,7 +124,12 @@ mod tests {
         assert!(options.dry_run && !options.keep && !options.skip_damage);
         assert_eq!(options.keys, [("k1".to_owned(), PathBuf::from("/key"))]);
         let options = parsed("import -f a.properties -n a1 -c c1 --skip-corrupt").unwrap();
-        let From::Channel { sources, agent, channel } = options.from else {
+        let From::Channel {
+            sources,
+            agent,
+            channel,
+        } = options.from
+        else {
             panic!("{:?}", options.from);
         };
         assert_eq!(sources.files, paths(&["a.properties"]));
@@ -126,7 +145,10 @@ mod tests {
             ("import /a --into /b -c c1", "give that with -f"),
             ("import /a --into /b -f a.properties", "either folders, or -f"),
             ("import -f a.properties", "Name it with -c"),
-            ("import -f a.properties -c c1 --into /x", "--into and --checkpoint-dir go with folders"),
+            (
+                "import -f a.properties -c c1 --into /x",
+                "--into and --checkpoint-dir go with folders",
+            ),
             ("import /a --into /b --key k1", "expected ALIAS=FILE"),
             ("import /a --into /b --dryrun", "did you mean '--dry-run'?"),
             ("bogus", "Unknown or unspecified command 'channel bogus'"),
@@ -142,8 +164,18 @@ mod tests {
     fn help_shows_both_forms() {
         let exit = parsed("import --help").unwrap_err();
         assert_eq!(exit.code, EXIT_OK);
-        assert!(exit.stdout.contains("node channel import DIR[,DIR…] --into DIR[,DIR…]"), "{}", exit.stdout);
-        assert!(exit.stdout.contains("node channel import -f FILE -n AGENT -c CHANNEL"), "{}", exit.stdout);
+        assert!(
+            exit.stdout
+                .contains("node channel import DIR[,DIR…] --into DIR[,DIR…]"),
+            "{}",
+            exit.stdout
+        );
+        assert!(
+            exit.stdout
+                .contains("node channel import -f FILE -n AGENT -c CHANNEL"),
+            "{}",
+            exit.stdout
+        );
         assert_eq!(parsed("help").unwrap_err().code, EXIT_OK);
     }
 }

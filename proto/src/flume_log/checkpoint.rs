@@ -72,7 +72,11 @@ impl CheckpointMeta {
 ///
 /// # Errors
 /// The file is no complete checkpoint, or not the one that the metadata is of.
-pub fn queue_ranges(meta: &CheckpointMeta, head: &[u8], file_bytes: u64) -> Result<[Range<u64>; 2], CheckpointError> {
+pub fn queue_ranges(
+    meta: &CheckpointMeta,
+    head: &[u8],
+    file_bytes: u64,
+) -> Result<[Range<u64>; 2], CheckpointError> {
     let mut cursor = Cursor::new(head);
     let mut numbers = [0_i64; 5];
     for number in &mut numbers {
@@ -88,7 +92,9 @@ pub fn queue_ranges(meta: &CheckpointMeta, head: &[u8], file_bytes: u64) -> Resu
         return Err(CheckpointError::Incomplete);
     }
     if order != meta.order {
-        return Err(CheckpointError::Torn("checkpoint and checkpoint.meta are of different moments"));
+        return Err(CheckpointError::Torn(
+            "checkpoint and checkpoint.meta are of different moments",
+        ));
     }
     let capacity = (file_bytes / 8).saturating_sub(HEAD);
     let (first, size) = (u64::from(meta.head), u64::from(meta.size));
@@ -112,7 +118,9 @@ pub fn inflight(bytes: &[u8]) -> Result<Vec<Pointer>, CheckpointError> {
     let mut cursor = Cursor::new(bytes);
     let sum = cursor.take(16, "a checksum")?;
     if sum != Md5::digest(cursor.rest()).as_slice() {
-        return Err(CheckpointError::Torn("the checksum of transactions does not match"));
+        return Err(CheckpointError::Torn(
+            "the checksum of transactions does not match",
+        ));
     }
     let number = |cursor: &mut Cursor<'_>, expected: &'static str| -> Result<u64, DecodeError> {
         let mut eight = [0; 8];

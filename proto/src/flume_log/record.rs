@@ -132,7 +132,10 @@ fn text_v2<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], DecodeError> {
         -112..=127 => i64::from(first),
         // So many bytes, the high ones first; the lower half of the codes is of negative numbers.
         -120..=-113 => {
-            let bytes = cursor.take(usize::from((-112 - i16::from(first)) as u16), "the length of a header")?;
+            let bytes = cursor.take(
+                usize::from((-112 - i16::from(first)) as u16),
+                "the length of a header",
+            )?;
             let number = bytes.iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
             i64::try_from(number).map_err(|_| before.error(NEGATIVE))?
         }
@@ -207,7 +210,9 @@ fn record_bytes_v2(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
     match read(&mut cursor) {
         Ok(Ok(())) => Ok(Some(1 + cursor.offset())),
         Ok(Err(why)) => Err(why),
-        Err(_) if bytes.len() > RECORD_BYTES_MAX => Err("a record that is longer than any this version reads"),
+        Err(_) if bytes.len() > RECORD_BYTES_MAX => {
+            Err("a record that is longer than any this version reads")
+        }
         Err(_) => Ok(None),
     }
 }
@@ -246,7 +251,9 @@ fn record_v3(payload: &[u8]) -> Result<Record<'_>, DecodeError> {
             Body::Take(Pointer::new(file as u32, offset as u32))
         }
         3 => Body::Rollback,
-        4 => Body::Commit(kind_of(numbers(&mut said)?.0).ok_or_else(|| said.error("a commit of puts or takes"))?),
+        4 => Body::Commit(
+            kind_of(numbers(&mut said)?.0).ok_or_else(|| said.error("a commit of puts or takes"))?,
+        ),
         _ => return Err(cursor.error("a put, take, rollback or commit")),
     };
     protobuf::delimited(&mut cursor, "the footer of a record")?;

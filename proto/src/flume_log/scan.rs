@@ -235,14 +235,20 @@ impl Scan {
         let rest = &self.buf[at..];
         let Some(op) = rest.first() else {
             // The end of the file is an end, and no damage.
-            return if self.has_ended { Found::Bad(String::new(), None) } else { Found::More };
+            return if self.has_ended {
+                Found::Bad(String::new(), None)
+            } else {
+                Found::More
+            };
         };
         if *op == OP_END {
             return Found::Bad("filling, with something behind it".to_owned(), None);
         }
         let bytes = match record::record_bytes(self.version, rest) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) if self.has_ended => return Found::Bad("the file ends within a record".to_owned(), None),
+            Ok(None) if self.has_ended => {
+                return Found::Bad("the file ends within a record".to_owned(), None);
+            }
             Ok(None) => return Found::More,
             Err(why) => return Found::Bad(why.to_owned(), None),
         };
@@ -365,10 +371,11 @@ impl Scan {
     fn finish(&mut self, bad: Bad) -> Step {
         let end = self.offset();
         let used = bad.used_end - bad.from;
-        let torn = bad.is_torn || match bad.declared_end {
-            Some(declared) => declared > end || bad.used_end + TORN_BYTES as u64 <= declared,
-            None => used <= FRAME_BYTES as u64,
-        };
+        let torn = bad.is_torn
+            || match bad.declared_end {
+                Some(declared) => declared > end || bad.used_end + TORN_BYTES as u64 <= declared,
+                None => used <= FRAME_BYTES as u64,
+            };
         if used > 0 && !torn {
             // The rest is read as an end then.
             self.at = self.buf.len();

@@ -148,17 +148,20 @@ fn files_of_the_real_flume_are_read() {
         let mut seventh = starts
             .iter()
             .zip(&starts[1..])
-            .filter_map(|(start, end)| {
-                match record_of(&log[*start as usize + 5..*end as usize]).body {
+            .filter_map(
+                |(start, end)| match record_of(&log[*start as usize + 5..*end as usize]).body {
                     Body::Put(put) => put.headers().ok(),
                     _ => None,
-                }
-            })
+                },
+            )
             .nth(6)
             .unwrap();
         // In the order of Java's hash map.
         seventh.sort();
-        assert_eq!(seventh, [("nothing".into(), "".into()), ("number".into(), "7".into())]);
+        assert_eq!(
+            seventh,
+            [("nothing".into(), "".into()), ("number".into(), "7".into())]
+        );
     }
 }
 
@@ -169,11 +172,20 @@ fn record_of(payload: &[u8]) -> Record<'_> {
 #[test]
 fn an_encrypted_file_tells_its_key_and_cannot_be_read_without() {
     for (log, meta) in [
-        (vector!("1.11.0-encrypted/log-1"), vector!("1.11.0-encrypted/log-1.meta")),
-        (vector!("1.9.0-encrypted/log-1"), vector!("1.9.0-encrypted/log-1.meta")),
+        (
+            vector!("1.11.0-encrypted/log-1"),
+            vector!("1.11.0-encrypted/log-1.meta"),
+        ),
+        (
+            vector!("1.9.0-encrypted/log-1"),
+            vector!("1.9.0-encrypted/log-1.meta"),
+        ),
     ] {
         let encryption = LogMeta::decode(meta).unwrap().encryption.unwrap();
-        assert_eq!((&*encryption.cipher, &*encryption.key), ("AESCTRNOPADDING", "key-0"));
+        assert_eq!(
+            (&*encryption.cipher, &*encryption.key),
+            ("AESCTRNOPADDING", "key-0")
+        );
         assert_eq!(encryption.parameters.len(), 16);
         assert!(offsets(&steps(Version::V3, log, 1 << 20, None)).is_empty());
     }
@@ -196,12 +208,19 @@ fn a_file_of_flume_1_3_is_read() {
         panic!("{second:?}");
     };
     assert_eq!(put.body(), b"body 2");
-    assert_eq!(put.headers().unwrap(), [("wörter".into(), "日本 \u{1f600}".into())]);
+    assert_eq!(
+        put.headers().unwrap(),
+        [("wörter".into(), "日本 \u{1f600}".into())]
+    );
     let entries = all.iter().filter_map(|step| match step {
         Step::Entry { entry, .. } => Some(entry.what),
         _ => None,
     });
-    assert!(entries.clone().any(|what| what == What::Take(Pointer::new(1, starts[0] as u32))));
+    assert!(
+        entries
+            .clone()
+            .any(|what| what == What::Take(Pointer::new(1, starts[0] as u32)))
+    );
 }
 
 #[test]
@@ -211,19 +230,34 @@ fn a_checkpoint_of_the_real_flume_is_read() {
     let log = LogMeta::decode(vector!("1.11.0-plain/log-1.meta")).unwrap();
     assert_eq!((meta.size, meta.order), (0, log.checkpoint_order));
     let bytes = checkpoint.len() as u64;
-    assert_eq!(queue_ranges(&meta, checkpoint, bytes), Ok([8_232..8_232, 8_232..8_232]));
+    assert_eq!(
+        queue_ranges(&meta, checkpoint, bytes),
+        Ok([8_232..8_232, 8_232..8_232])
+    );
     assert_eq!(inflight(vector!("1.11.0-plain/inflighttakes")), Ok(vec![]));
     // A queue of 5 that begins at slot 18 of 20 goes on at slot 0.
     (meta.head, meta.size) = (18, 5);
-    assert_eq!(queue_ranges(&meta, checkpoint, bytes), Ok([8_376..8_392, 8_232..8_256]));
+    assert_eq!(
+        queue_ranges(&meta, checkpoint, bytes),
+        Ok([8_376..8_392, 8_232..8_256])
+    );
     (meta.head, meta.size) = (0, 21);
-    assert!(matches!(queue_ranges(&meta, checkpoint, bytes), Err(CheckpointError::Torn(_))));
+    assert!(matches!(
+        queue_ranges(&meta, checkpoint, bytes),
+        Err(CheckpointError::Torn(_))
+    ));
     meta.size = 0;
     let mut writing = checkpoint.to_vec();
     writing[39] = 1;
-    assert_eq!(queue_ranges(&meta, &writing, bytes), Err(CheckpointError::Incomplete));
+    assert_eq!(
+        queue_ranges(&meta, &writing, bytes),
+        Err(CheckpointError::Incomplete)
+    );
     meta.order += 1;
-    assert!(matches!(queue_ranges(&meta, checkpoint, bytes), Err(CheckpointError::Torn(_))));
+    assert!(matches!(
+        queue_ranges(&meta, checkpoint, bytes),
+        Err(CheckpointError::Torn(_))
+    ));
     let mut wrong = vector!("1.11.0-plain/inflighttakes").to_vec();
     wrong[20] = 1;
     assert!(matches!(inflight(&wrong), Err(CheckpointError::Torn(_))));
@@ -233,9 +267,14 @@ fn a_checkpoint_of_the_real_flume_is_read() {
 fn other_versions_are_named() {
     let mut meta = vector!("1.11.0-plain/log-1.meta").to_vec();
     meta[2] = 4;
-    assert_eq!(LogMeta::decode(&meta), Err(MetaError::Version { found: 4, allowed: 3 }));
     assert_eq!(
-        LogMeta::decode_head(&[0, 0, 0, 1, 0, 0, 0, 0]).unwrap_err().to_string(),
+        LogMeta::decode(&meta),
+        Err(MetaError::Version { found: 4, allowed: 3 })
+    );
+    assert_eq!(
+        LogMeta::decode_head(&[0, 0, 0, 1, 0, 0, 0, 0])
+            .unwrap_err()
+            .to_string(),
         "version 1 of Flume's data files; this version reads 2"
     );
 }
@@ -277,13 +316,15 @@ fn a_flipped_byte_costs_one_record_and_is_told() {
         let hit = starts.iter().rposition(|s| *s as usize <= at).unwrap();
         let read = offsets(&all);
         for (n, start) in starts.iter().enumerate().filter(|(n, _)| *n != hit) {
-            assert!(read.contains(start), "byte {at}: record {n} is lost with {hit}: {all:?}");
+            assert!(
+                read.contains(start),
+                "byte {at}: record {n} is lost with {hit}: {all:?}"
+            );
         }
         let broken = all.iter().any(|step| match step {
             Step::Damage(damage) => damage.offset == starts[hit],
             Step::Entry { offset, entry } => {
-                *offset == starts[hit]
-                    && (entry.what == What::Put { is_intact: false } || at - hit > 5)
+                *offset == starts[hit] && (entry.what == What::Put { is_intact: false } || at - hit > 5)
             }
             Step::End(end) => end.torn_bytes > 0 && end.offset == starts[hit],
             Step::More => false,
