@@ -8,6 +8,7 @@
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
+//! | `channel_import.rs`     | `node channel import`, killed again and again                                |
 //! | `http.rs`               | JSON and blobs over HTTP, hop by hop, hostile clients                        |
 //! | `netcat.rs`             | answers to lines, full channels, datagrams                                   |
 //! | `syslog.rs`             | `logger`, back-pressure, busy ports, what was sent before a stop             |
@@ -33,6 +34,7 @@
 mod avro_client;
 mod avro_source;
 mod avro_tls;
+mod channel_import;
 mod example;
 mod failover;
 mod http;

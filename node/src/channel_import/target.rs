@@ -183,6 +183,13 @@ impl Target {
         })
     }
 
+    /// As if so many events were moved.
+    #[cfg(test)]
+    pub fn pretend_done(&mut self, done: u64) {
+        self.done = done;
+        self.commit(Batch::default(), "importing").unwrap();
+    }
+
     fn stopped(&self, why: &str) -> Failure {
         let (done, total) = (self.done, self.total);
         Failure::new(
