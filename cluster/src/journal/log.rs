@@ -148,6 +148,8 @@ pub struct Log<D: Disk> {
     assigned: u64,
     /// Segments with lower numbers may be there and be unreadable.
     pub(super) numbers_from: u64,
+    /// Goes on where no segment begins with a whole snapshot.
+    pub(super) salvages: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -175,6 +177,7 @@ impl<D: Disk> Log<D> {
             buffer_lsn: 0,
             assigned: 0,
             numbers_from: 0,
+            salvages: false,
         }
     }
 

@@ -228,7 +228,7 @@ impl Reader {
     }
 }
 
-fn chunk(record: &Record<'_>, bytes: Option<Bytes>) -> Option<Chunk> {
+pub(super) fn chunk(record: &Record<'_>, bytes: Option<Bytes>) -> Option<Chunk> {
     let (first, count, order, prepared) = match record {
         Record::Put {
             first, count, order, ..
