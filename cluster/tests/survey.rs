@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use cluster::journal::{
     Config, Disk, DiskError, Log, Opened, Put, Reader, RepairError, Repaired, Survey, SurveyError,
-    Transaction, Visited, repair,
+    Transaction, Verdict, Visited, repair,
 };
 use cluster::sim::disk::SimDisk;
 use proto::journal::{PAGE_BYTES, Range, Record};
@@ -305,10 +305,21 @@ fn damage(seed: u64) {
         }
     }
     assert_eq!(contents(&disk), before, "nothing was written");
+    let distrusting = Opened {
+        distrust: true,
+        ..opened(seed)
+    };
+    if Log::open(disk.clone(), opened(seed)).is_err() {
+        let again = Log::open(disk.clone(), distrusting).map(|_| ());
+        assert!(
+            again.is_err(),
+            "F6: damage is damage, also where a sync has failed"
+        );
+    }
 }
 
 fn run_repair(disk: &SimDisk, seed: u64, aside: &RefCell<BTreeSet<String>>) -> Result<Repaired, RepairError> {
-    let put_aside = |names: &[String]| {
+    let put_aside = |_: &Verdict, names: &[String]| {
         aside.borrow_mut().extend(names.iter().cloned());
         Ok(())
     };

@@ -3,6 +3,7 @@
 mod inspect;
 
 use node::avro_client::{self, Fault};
+use node::channel_files::{self, Outcome as Found};
 use node::cli::{self, AgentOptions, Command};
 use node::component::keys::Severity;
 use node::telemetry::log;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Agent(options)) => ExitCode::from(agent(&options)),
         Ok(Command::AvroClient(options)) => ExitCode::from(avro_client(&options)),
+        Ok(Command::Channel(options)) => ExitCode::from(channel(&options)),
         Ok(Command::Check(options)) => ExitCode::from(inspect::check(&options)),
         Ok(Command::Explain(options)) => ExitCode::from(inspect::explain(&options)),
         Ok(Command::Version) => {
@@ -126,6 +128,19 @@ fn avro_client(options: &avro_client::Options) -> u8 {
         Err(Fault::Settings) => cli::EXIT_CONFIGURATION,
         Err(Fault::Unreachable) => cli::EXIT_UNREACHABLE,
         Err(Fault::Undelivered) => cli::EXIT_EVENTS_LEFT,
+    }
+}
+
+/// Looks at file channels; returns the exit code.
+fn channel(options: &channel_files::Options) -> u8 {
+    options.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    match channel_files::run(options) {
+        Found::Done => cli::EXIT_OK,
+        Found::Damaged => cli::EXIT_DAMAGED,
+        Found::Unreadable => cli::EXIT_NO_INPUT,
+        Found::InUse => cli::EXIT_IN_USE,
+        Found::Unwritable => cli::EXIT_UNWRITABLE,
+        Found::Configuration => cli::EXIT_CONFIGURATION,
     }
 }
 

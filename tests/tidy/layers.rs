@@ -10,7 +10,7 @@ use crate::tree::{Sin, Tree};
 pub const LAYERS: &[&[&str]] = &[
     &["main", "inspect"],
     &["cli"],
-    &["builder", "avro_client"],
+    &["builder", "avro_client", "channel_files"],
     &["config"],
     &["topology"],
     &["supervise"],

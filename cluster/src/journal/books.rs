@@ -163,6 +163,11 @@ impl Books {
         self.prepared.iter()
     }
 
+    /// How many lanes have left marks of their batches.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// Whether a batch of a lane is in, and its digest if that is still known.
     pub fn seen(&self, lane: &Lane, seq: u64) -> Option<Option<u64>> {
         let book = self.lanes.get(lane)?;

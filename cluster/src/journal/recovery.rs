@@ -321,9 +321,10 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Writes the readable part of a segment into a new file that takes its name, so that all of it is on the disk.
+    /// Writes what is readable of a segment into a new file that takes its name, so that all of it is on the disk. What lies
+    /// behind an unreadable block goes with it: it is what tells damage from a torn tail.
     fn rewrite(&mut self, segment: &mut Segment<D::File>, head: &SegmentHead) -> Result<(), OpenError> {
-        let replayed = self.replay(segment, Replayed::start(head), true)?;
+        let end_lsn = self.last_readable(segment, &self.replay(segment, Replayed::start(head), true)?)?;
         let name = format!("copy-{:016x}.wal", head.number);
         // Two faults at once, a sync that failed and a full disk: nothing is served until there is room for the copy.
         let copy = self
@@ -333,7 +334,7 @@ impl<D: Disk> Log<D> {
                 DiskErrorKind::Full => OpenError::Full(why),
                 _ => OpenError::Disk(why),
             })?;
-        let end = PAGE_BYTES as u64 + replayed.end_lsn - segment.first_lsn;
+        let end = PAGE_BYTES as u64 + end_lsn - segment.first_lsn;
         let mut buf = vec![0; super::reader::WINDOW_BYTES];
         let mut at = 0;
         while at < end {

@@ -53,8 +53,8 @@ pub struct Repaired {
     pub events: u64,
 }
 
-/// Repairs a log. `aside` is told the files that are about to be changed or removed, all at once, and must have durable
-/// copies of them when it returns; `progress` the bytes that were read.
+/// Repairs a log. `aside` is told what was found and the files that are about to be changed or removed, all at once, and
+/// must have durable copies of them when it returns; `progress` the bytes that were read.
 ///
 /// # Errors
 /// The world's, or the log cannot be made whole.
@@ -62,7 +62,7 @@ pub fn repair<D: Disk + Clone>(
     disk: &D,
     how: Opened,
     unix_seconds: u64,
-    aside: impl FnOnce(&[String]) -> Result<(), DiskError>,
+    aside: impl FnOnce(&Verdict, &[String]) -> Result<(), DiskError>,
     progress: impl FnMut(u64),
 ) -> Result<Repaired, RepairError> {
     let mut done = Repaired::default();
@@ -85,7 +85,8 @@ pub fn repair<D: Disk + Clone>(
                 .collect();
             let damaged: Vec<u64> = damaged.into_iter().filter(|n| survey.has_header(*n)).collect();
             let names = damaged.iter().map(|number| segment_name(*number));
-            aside(&names.chain(unreadable.iter().cloned()).collect::<Vec<_>>())?;
+            let names: Vec<String> = names.chain(unreadable.iter().cloned()).collect();
+            aside(&done.found, &names)?;
             for number in damaged {
                 survey.mend(number, &done.found.damages, unix_seconds)?;
             }
@@ -95,7 +96,7 @@ pub fn repair<D: Disk + Clone>(
             let mut all = disk.clone().list()?;
             all.retain(|name| name.starts_with("seg-"));
             all.sort_unstable();
-            aside(&all)?;
+            aside(&done.found, &all)?;
         }
         // Never begun.
         Err(SurveyError::Empty) => return Ok(done),

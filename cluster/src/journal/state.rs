@@ -383,6 +383,16 @@ impl<D: Disk> Log<D> {
         Ok(durable)
     }
 
+    /// Where the last block with a readable header ends.
+    pub(super) fn last_readable(&self, segment: &Segment<D::File>, at: &Replayed) -> Result<u64, DiskError> {
+        let mut end = at.end_lsn;
+        self.scan(segment, at.end_lsn, |head| {
+            end = end.max(head.end_lsn());
+            false
+        })?;
+        Ok(end)
+    }
+
     /// The next place behind damage where a whole block is.
     pub(super) fn next_readable(
         &self,

@@ -620,11 +620,16 @@ impl<F: Clone> Visit<F> {
             return;
         }
         let open_ended = at_the_end && survey.is_newest(self.number);
-        let damages = self.waiting.drain(..).map(|damage| Damage {
-            events: missing,
-            open_ended,
-            lost: lost.clone(),
-            ..damage
+        let damages = self.waiting.drain(..).map(|damage| {
+            // What the look has met is known from both sides of the segment.
+            let mut known = survey.state.damages.iter();
+            let known = known.find(|d| (d.number, d.start_lsn) == (damage.number, damage.start_lsn));
+            known.cloned().unwrap_or(Damage {
+                events: missing,
+                open_ended,
+                lost: lost.clone(),
+                ..damage
+            })
         });
         self.queue.extend(damages.map(Visited::Damage));
     }

@@ -10,9 +10,12 @@
 //! | 1 | [`EXIT_UNKNOWN_COMMAND`] | no command, or one that does not exist; Flume's code |
 //! | 1 | [`EXIT_FOUND_ERRORS`] | `check` found errors |
 //! | 64 | [`EXIT_USAGE`] | options that cannot be understood |
-//! | 66 | [`EXIT_NO_INPUT`] | what `avro-client` is to send cannot be read |
+//! | 65 | [`EXIT_DAMAGED`] | `channel` found damage |
+//! | 66 | [`EXIT_NO_INPUT`] | what `avro-client` is to send, or what `channel` is to look at, cannot be read |
 //! | 69 | [`EXIT_UNREACHABLE`] | no server would take anything of `avro-client` |
 //! | 70 | [`EXIT_GAVE_UP`] | the root supervisor gave up on a component |
+//! | 73 | [`EXIT_IN_USE`] | the channel that `channel repair` is to repair is in use |
+//! | 74 | [`EXIT_UNWRITABLE`] | what `channel` is to write cannot be written |
 //! | 75 | [`EXIT_EVENTS_LEFT`] | stopped with events left in memory channels; not sent by `avro-client` |
 //! | 78 | [`EXIT_CONFIGURATION`] | the configuration cannot be read or run |
 //!
@@ -24,6 +27,7 @@
 pub mod agent;
 mod arguments;
 mod avro_client;
+mod channel;
 pub mod inspect;
 mod reading;
 mod spelling;
@@ -41,12 +45,18 @@ pub const EXIT_UNKNOWN_COMMAND: u8 = 1;
 pub const EXIT_FOUND_ERRORS: u8 = 1;
 /// Options that cannot be understood.
 pub const EXIT_USAGE: u8 = 64;
-/// What is to be sent cannot be read.
+/// Something of a file channel is damaged.
+pub const EXIT_DAMAGED: u8 = 65;
+/// What is to be sent, or looked at, cannot be read.
 pub const EXIT_NO_INPUT: u8 = 66;
 /// No server would take anything.
 pub const EXIT_UNREACHABLE: u8 = 69;
 /// The root supervisor gave up on a component.
 pub const EXIT_GAVE_UP: u8 = 70;
+/// A node is at work where nobody may be.
+pub const EXIT_IN_USE: u8 = 73;
+/// The result cannot be written.
+pub const EXIT_UNWRITABLE: u8 = 74;
 /// Stopped with events left in memory channels, or unsent.
 pub const EXIT_EVENTS_LEFT: u8 = 75;
 /// The configuration cannot be read or run.
@@ -60,6 +70,7 @@ Usage: node <command> [options]
 Commands:
   agent        run an agent
   avro-client  send lines of text to an avro source
+  channel      look at, repair and export the folders of file channels
   check        name every mistake in configuration files
   explain      show the flow graph of configuration files
   version      print the version
@@ -77,7 +88,7 @@ Look inside while it runs:
 Send a file:
   node avro-client -H 127.0.0.1 -p 41414 -F a.log
 
-`node agent --help` lists the options; so do avro-client, check and explain.
+`node agent --help` lists the options; so do avro-client, channel, check and explain.
 ";
 
 /// What is to be done.
@@ -87,6 +98,8 @@ pub enum Command {
     Agent(AgentOptions),
     /// Send lines to an avro source.
     AvroClient(crate::avro_client::Options),
+    /// Look at the folders of file channels.
+    Channel(crate::channel_files::Options),
     /// Name the mistakes of a configuration.
     Check(CheckOptions),
     /// Show the flow graph of a configuration.
@@ -134,6 +147,7 @@ pub fn parse_in(args: impl Iterator<Item = OsString>, world: &World) -> Result<C
             Command::Agent(options)
         }),
         "avro-client" => avro_client::read(args, world).map(Command::AvroClient),
+        "channel" => channel::read(args, world).map(Command::Channel),
         "check" => inspect::read_check(args, world).map(Command::Check),
         "explain" => inspect::read_explain(args, world).map(Command::Explain),
         "version" | "--version" | "-V" => Ok(Command::Version),

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use proto::event::Batch;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Flume counts bodies in slots of 100 bytes; see [`Claim`].
@@ -244,6 +244,11 @@ pub trait Channel: Send + Sync + 'static {
         let _ = (keys, ctx);
     }
 
+    /// Is told the cells to count in what only the channel knows; before it is attached.
+    fn count_in(&self, counters: &ChannelCounters) {
+        let _ = counters;
+    }
+
     /// Whether the books balance; for tests and for the actor's self-check.
     fn check(&self) -> Result<(), String>;
 }
@@ -269,6 +274,7 @@ impl ChannelHandle {
     /// A handle that counts in `counters`.
     pub fn new(name: &str, channel: Arc<dyn Channel>, counters: ChannelCounters, faults: Faults) -> Self {
         counters.capacity.set(channel.limits().capacity as u64);
+        channel.count_in(&counters);
         Self(Arc::new(Inner {
             name: name.into(),
             channel,
@@ -387,6 +393,7 @@ impl Permit {
         let Some(ticket) = self.ticket.take() else {
             return Err(ChannelError::Fenced);
         };
+        let begun = Instant::now();
         // Whoever keeps events for long must not keep a read buffer of ten times their size with them.
         let put = self
             .handle
@@ -396,7 +403,12 @@ impl Permit {
             .await;
         match &put {
             Ok(()) => {
-                self.handle.0.counters.put.add(need.events as u64);
+                let counters = &self.handle.0.counters;
+                counters.put.add(need.events as u64);
+                counters.put_commits.add(1);
+                counters
+                    .put_commit_microseconds
+                    .add(begun.elapsed().as_micros() as u64);
                 self.handle.gauge();
             }
             Err(_) => self.handle.0.counters.refused.add(1),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of a segment, unless `maxFileSize` is less.
-const SEGMENT_BYTES: u64 = 64 << 20;
-const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 
 /// Settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 use super::WINDOW_BYTES;
 use super::store::{self, PutRequest, Request, TakeRequest};
 use crate::component::channel::{ChannelError, ChannelLimits, Position};
+use crate::component::counters::StorageCounters;
 use crate::component::queue::{Origin, Piece, State};
 use bytes::Bytes;
 use cluster::journal::Books;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -30,6 +31,8 @@ pub struct Core {
     /// For takers: events came in, came back or were loaded.
     pub filled: Notify,
     pub phase: watch::Sender<Phase>,
+    /// Where it counts; its own cells as long as nobody has given it any.
+    pub cells: OnceLock<StorageCounters>,
 }
 
 /// Everything behind the lock.
@@ -48,8 +51,6 @@ pub struct Inner {
     /// Larger for every position; over restarts too.
     pub next_stamp: u64,
     pub stop: bool,
-    /// Events that were lost to damage in this process's life.
-    pub damaged: u64,
     /// A sync has failed in this process's life.
     pub distrust: bool,
 }
@@ -66,7 +67,6 @@ impl Inner {
             stamps: HashMap::new(),
             next_stamp: 0,
             stop: false,
-            damaged: 0,
             distrust: false,
         }
     }
@@ -98,7 +98,6 @@ impl Inner {
             self,
             Self {
                 distrust: true,
-                damaged: self.damaged,
                 next_stamp: self.next_stamp,
                 ..Self::new(limits, shards)
             },
@@ -180,6 +179,8 @@ impl Core {
         // A smaller capacity than what is there: nothing is lost, nothing more is let in.
         inner.queue.held_at_shrinking = inner.queue.used.events;
         drop(inner);
+        self.cells().open.set(1);
+        self.cells().unhealthy.set(0);
         self.phase.send_replace(Phase::Open);
         self.filled.notify_one();
     }
@@ -218,6 +219,9 @@ impl Core {
         inner.queue.free(put.claim);
         inner.queue.grant();
         drop(inner);
+        if matches!(why, ChannelError::Storage(_)) {
+            self.cells().put_errors.add(1);
+        }
         let _ = put.done.send(Err(why));
     }
 
@@ -227,6 +231,8 @@ impl Core {
             inner.queue.free(take.claim);
             inner.queue.grant();
             inner.moved(take.position);
+        } else {
+            self.cells().take_errors.add(1);
         }
         drop(inner);
         let _ = take.done.send(result);
@@ -242,13 +248,13 @@ impl Core {
         self.filled.notify_one();
     }
 
-    pub fn damaged(&self, events: u64) {
-        self.inner().damaged += events;
+    /// The cells to count in.
+    pub fn cells(&self) -> &StorageCounters {
+        self.cells.get_or_init(StorageCounters::default)
     }
 
     pub fn lost(&self, events: u64) {
         let mut inner = self.inner();
-        inner.damaged += events;
         inner.on_disk -= events;
         inner.queue.used.events -= events as usize;
         inner.queue.grant();
@@ -261,6 +267,8 @@ impl Core {
             Some(why) => ChannelError::Storage(why.clone()),
             None => ChannelError::Unavailable,
         };
+        self.cells().open.set(0);
+        self.cells().unhealthy.set(u64::from(failed.is_some()));
         let mut inner = self.inner();
         let waiting = inner.abandon();
         drop(inner);

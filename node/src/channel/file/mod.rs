@@ -25,7 +25,8 @@
 
 mod config;
 mod core;
-mod folder;
+mod damage;
+pub mod folder;
 mod store;
 
 pub use config::Config;
@@ -33,6 +34,7 @@ pub use config::Config;
 use self::core::{Core, Inner, Phase};
 use crate::component::BoxFuture;
 use crate::component::channel::{Channel, ChannelError, ChannelLimits, Claim, Position, Ticket, Want};
+use crate::component::counters::ChannelCounters;
 use crate::component::error::BuildError;
 use crate::component::keys::Keys;
 use crate::component::queue::{Origin, Piece, Waiter};
@@ -42,7 +44,7 @@ use cluster::journal::RangeSet;
 use config::Settings;
 use proto::event::Batch;
 use proto::journal::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::{PutRequest, Request, TakeRequest};
@@ -62,6 +64,11 @@ pub const TYPE: Type<Arc<dyn Channel>> = Type {
     },
 };
 
+/// Sizes of a log whose longest segment is so long, for whoever opens one without a channel.
+pub fn log_sizes(segment_bytes: u64) -> cluster::journal::Config {
+    store::log_config(segment_bytes.clamp(config::SEGMENT_BYTES_MIN, config::SEGMENT_BYTES))
+}
+
 /// Bytes of events that are kept in memory besides the log, at most; one put more may be.
 const WINDOW_BYTES: usize = 8 << 20;
 
@@ -80,6 +87,7 @@ impl Config {
             work: Condvar::new(),
             filled: Notify::new(),
             phase: watch::Sender::new(Phase::Closed),
+            cells: OnceLock::new(),
         });
         Ok(FileChannel {
             core,
@@ -473,6 +481,10 @@ impl Channel for FileChannel {
         // What is there stays, also when there is more of it than would be let in now.
         inner.queue.held_at_shrinking = inner.queue.used.events;
         inner.queue.grant();
+    }
+
+    fn count_in(&self, counters: &ChannelCounters) {
+        let _ = self.core.cells.set(counters.storage.clone());
     }
 
     fn check(&self) -> Result<(), String> {

@@ -12,6 +12,7 @@
 use super::WINDOW_BYTES;
 use super::config::Settings;
 use super::core::Core;
+use super::damage;
 use super::folder::{Folder, RealDisk};
 use crate::component::channel::{ChannelError, Claim, Position};
 use crate::component::queue::{Origin, Piece};
@@ -39,6 +40,16 @@ pub enum Request {
     Put(PutRequest),
     /// Events are gone, and a position.
     Take(TakeRequest),
+}
+
+impl Request {
+    /// Bytes of its events.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(put) => put.blocks.iter().map(Bytes::len).sum(),
+            Self::Take(_) => 0,
+        }
+    }
 }
 
 /// A put on its way into the log.
@@ -94,6 +105,7 @@ pub fn run(core: &Core, settings: &Settings, distrust: bool) -> Result<(), Strin
 
 impl Store<'_> {
     fn open(&mut self, distrust: bool) -> Result<(), String> {
+        let begun_all = std::time::Instant::now();
         let channel = uuid::Uuid::new_v4().into_bytes();
         let count = self.settings.data_dirs.len();
         let mut channels = Vec::new();
@@ -116,8 +128,7 @@ impl Store<'_> {
                 distrust,
             };
             let begun = std::time::Instant::now();
-            let (log, report) =
-                Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
+            let (log, report) = Log::open(folder.disk.clone(), how).map_err(|e| damage::refused(path, &e))?;
             self.tell(path, &log, &report, begun.elapsed());
             self.shards.push(Shard {
                 loaded: log.books().floor(),
@@ -132,24 +143,23 @@ impl Store<'_> {
         if channels.iter().any(|c| *c != channels[0]) {
             return Err("the folders of dataDirs belong to different channels".to_owned());
         }
+        self.core
+            .cells()
+            .replay_milliseconds
+            .set(begun_all.elapsed().as_millis() as u64);
         self.core.opened(self.shards.iter().map(|s| s.log.books()));
         Ok(())
-    }
-
-    fn refused(&self, path: &std::path::Path, why: &str) -> String {
-        format!("{}: {why}", path.display())
     }
 
     fn tell(&self, path: &std::path::Path, log: &Log<RealDisk>, report: &Report, took: Duration) {
         let (channel, folder, events) = (&*self.settings.name, path.display(), log.books().live());
         info!(channel, %folder, events, blocks = report.blocks, ?took, torn = report.torn, "file channel is open");
-        for skipped in &report.skipped {
-            error!(
-                channel, %folder, file = skipped.name, from_lsn = skipped.start_lsn, to_lsn = skipped.end_lsn,
-                first_event = skipped.events.start, next_event = skipped.events.end,
-                "damaged and skipped: these events are lost, others may come twice"
-            );
-            self.core.damaged(skipped.events.len());
+        for damage in &report.skipped {
+            damage::tell(&self.settings.name, self.core.cells(), damage);
+        }
+        if let Some(below) = log.books().in_doubt() {
+            warn!(channel, %folder, below, "events may come twice until those below that number are delivered");
+            self.core.cells().in_doubt.set(1);
         }
     }
 
@@ -174,6 +184,8 @@ impl Store<'_> {
 
     /// One sync a shard for everything that has come together.
     fn commit(&mut self, requests: Vec<VecDeque<Request>>) -> Result<(), String> {
+        let (begun, before) = (std::time::Instant::now(), self.written());
+        let payload: usize = requests.iter().flatten().map(Request::bytes).sum();
         let busy = requests.iter().filter(|r| !r.is_empty()).count();
         let mut results: Vec<Vec<(Request, Result<Committed, CommitError>)>> = Vec::new();
         if busy < 2 {
@@ -193,6 +205,11 @@ impl Store<'_> {
             });
             results = done.map_err(|_| "a thread that commits panicked".to_owned())?;
         }
+        let cells = self.core.cells();
+        cells.syncs.add(busy as u64);
+        cells.sync_microseconds.add(begun.elapsed().as_micros() as u64);
+        cells.block_bytes.add(self.written() - before);
+        cells.block_event_bytes.add(payload as u64);
         let mut poisoned = None;
         for (n, results) in results.into_iter().enumerate() {
             for (request, result) in results {
@@ -202,7 +219,22 @@ impl Store<'_> {
                 self.settle(n, request, result);
             }
         }
-        poisoned.map_or(Ok(()), Err)
+        if cells.in_doubt.value() == 1 && self.shards.iter().all(|s| s.log.books().in_doubt().is_none()) {
+            info!(
+                channel = &*self.settings.name,
+                "what was in doubt is delivered: events come once again"
+            );
+            cells.in_doubt.set(0);
+        }
+        poisoned.map_or(Ok(()), |why| {
+            cells.poisoned.add(1);
+            Err(why)
+        })
+    }
+
+    /// Bytes of blocks, so far.
+    fn written(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.log.durable_lsn()).sum()
     }
 
     /// Books what a request has come to, and answers.
@@ -280,15 +312,19 @@ impl Store<'_> {
                 }
                 Err(ReadError::Disk(why)) => return Err(why.to_string()),
                 Err(damaged @ ReadError::Damaged { .. }) => {
-                    let text = damaged.to_string();
-                    let ReadError::Damaged { number, end_lsn, .. } = damaged else {
-                        continue;
-                    };
+                    let loaded = shard.loaded;
+                    let found = damage::met(&shard.log, damaged, loaded)?;
                     if !self.settings.skip_damage {
-                        return Err(format!("{text}; onCorruption = skip goes on behind it"));
+                        let path = &self.settings.data_dirs[n];
+                        return Err(format!(
+                            "{}: {found}; {}",
+                            path.display(),
+                            damage::what_to_do(path)
+                        ));
                     }
-                    error!(channel = &*self.settings.name, "{text}: skipped");
-                    shard.reader.skip(number, end_lsn);
+                    shard.reader.skip(found.number, found.end_lsn);
+                    // Its events are taken and counted where the next readable one is loaded.
+                    damage::tell_range(&self.settings.name, self.core.cells(), &found);
                 }
             }
         }
@@ -383,6 +419,7 @@ impl Store<'_> {
         };
         shard.log.commit(&[taken]).remove(0).map_err(|e| e.to_string())?;
         self.core.lost(events);
+        self.core.cells().lost_events.add(events);
         Ok(())
     }
 
