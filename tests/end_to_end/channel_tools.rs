@@ -255,6 +255,8 @@ fn a_channel_at_work_is_inspected_verified_and_exported_and_left_as_it_is() {
 fn a_channel_that_is_written_and_drained_meanwhile_is_never_called_damaged() {
     let flow = Flow::new("tools-moving");
     let mut node = flow.start(true, "");
+    // The source listens when the channel is open.
+    drop(Connection::open_when_up(flow.port));
     let mut looks = 0;
     for round in 0..4_u64 {
         let from = round * LINES + 1;
@@ -335,9 +337,9 @@ fn damage_stops_a_channel_and_is_named_with_its_events_and_what_to_do() {
         "{line}"
     );
     let page = http::get_until(flow.admin, "/metrics", "unhealthy", |answer| {
-        metric(&answer.text(), "channel_unhealthy") == Some(1)
+        metric(&answer.body, "channel_unhealthy") == Some(1)
     });
-    assert_eq!(metric(&page.text(), "channel_open"), Some(0));
+    assert_eq!(metric(&page.body, "channel_open"), Some(0));
     node.stop();
 }
 
@@ -351,9 +353,9 @@ fn with_skip_the_rest_flows_on_and_the_alarm_is_there() {
     let range = format!("events {} to {}", lost.start(), lost.end());
     node.wait_for_line("the report", LIVENESS, |line| line.contains(&range));
     let page = http::get_until(flow.admin, "/metrics", "drained", |answer| {
-        metric(&answer.text(), "channel_events") == Some(0)
+        metric(&answer.body, "channel_events") == Some(0)
     });
-    let metric = |name: &str| metric(&page.text(), name);
+    let metric = |name: &str| metric(&page.body, name);
     assert_eq!(metric("channel_corrupt_ranges_total"), Some(1));
     assert_eq!(
         metric("channel_lost_events_total"),

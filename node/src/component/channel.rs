@@ -114,6 +114,16 @@ pub enum ChannelError {
          buffer size is too tight"
     )]
     Full,
+    /// As `Full`, in the words of Flume's file channel.
+    #[error(
+        "The channel has reached it's capacity. This might be the result of a sink on the channel having too low of \
+         batch size, a downstream system running slower than normal, or that the channel capacity is just too low. \
+         [channel={channel}]"
+    )]
+    FileFull {
+        /// The channel's name.
+        channel: Arc<str>,
+    },
     /// No room for the bytes within keep-alive.
     #[error(
         "Cannot commit transaction. Byte capacity allocated to store event body {capacity_bytes}.0reached. Please \
@@ -249,6 +259,16 @@ pub trait Channel: Send + Sync + 'static {
         let _ = counters;
     }
 
+    /// An error as Flume's channel of this kind words it.
+    fn in_its_words(&self, error: ChannelError) -> ChannelError {
+        error
+    }
+
+    /// Whether the reason for which [`check`](Self::check) fails is to end the process.
+    fn is_fatal(&self) -> bool {
+        false
+    }
+
     /// Whether the books balance; for tests and for the actor's self-check.
     fn check(&self) -> Result<(), String>;
 }
@@ -319,7 +339,7 @@ impl ChannelHandle {
             }),
             Err(error) => {
                 self.0.counters.refused.add(1);
-                Err(error)
+                Err(self.0.channel.in_its_words(error))
             }
         }
     }
@@ -413,7 +433,7 @@ impl Permit {
             }
             Err(_) => self.handle.0.counters.refused.add(1),
         }
-        put
+        put.map_err(|error| self.handle.0.channel.in_its_words(error))
     }
 }
 

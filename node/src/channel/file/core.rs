@@ -9,8 +9,12 @@ use bytes::Bytes;
 use cluster::journal::Books;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
+
+/// So many failures of the disk within [`POISONING_PERIOD`] make the channel rest for as long.
+const POISONINGS_MAX: usize = 2;
+const POISONING_PERIOD: Duration = Duration::from_secs(600);
 
 /// How far the logs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,10 @@ pub struct Inner {
     pub stop: bool,
     /// A sync has failed in this process's life.
     pub distrust: bool,
+    /// When writes or syncs failed, the last ones.
+    poisonings: VecDeque<Instant>,
+    /// What ended the thread last was such a failure.
+    pub is_poisoned: bool,
 }
 
 impl Inner {
@@ -68,6 +76,8 @@ impl Inner {
             next_stamp: 0,
             stop: false,
             distrust: false,
+            poisonings: VecDeque::new(),
+            is_poisoned: false,
         }
     }
 
@@ -94,11 +104,14 @@ impl Inner {
         let (generation, ticket) = (self.queue.generation, self.queue.next_ticket);
         let open = self.queue.open;
         let shards = self.requests.len();
+        let poisonings = std::mem::take(&mut self.poisonings);
         let mut old = std::mem::replace(
             self,
             Self {
                 distrust: true,
                 next_stamp: self.next_stamp,
+                poisonings,
+                is_poisoned: self.is_poisoned,
                 ..Self::new(limits, shards)
             },
         );
@@ -188,6 +201,29 @@ impl Core {
     /// Whether the window has room.
     pub fn has_window(&self) -> bool {
         self.inner().queue.pinned < WINDOW_BYTES
+    }
+
+    /// A write or a sync has failed.
+    pub fn poisoned(&self, now: Instant) {
+        self.cells().poisoned.add(1);
+        let mut inner = self.inner();
+        inner.is_poisoned = true;
+        inner.poisonings.push_back(now);
+        let more = inner.poisonings.len().saturating_sub(POISONINGS_MAX);
+        inner.poisonings.drain(..more);
+    }
+
+    /// How long the channel rests, because its disk has failed too often.
+    pub fn rests(&self, now: Instant) -> Option<Duration> {
+        let inner = self.inner();
+        let first = inner
+            .poisonings
+            .front()
+            .filter(|_| inner.poisonings.len() >= POISONINGS_MAX)?;
+        let last = inner.poisonings.back()?;
+        let is_often = last.duration_since(*first) < POISONING_PERIOD;
+        let rest = POISONING_PERIOD.checked_sub(now.saturating_duration_since(*last))?;
+        (is_often && !rest.is_zero()).then_some(rest)
     }
 
     pub fn put_done(&self, put: PutRequest, origin: Origin, stays: bool) {

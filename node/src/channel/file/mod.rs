@@ -15,6 +15,7 @@
 //! |---|---|
 //! | channel full, disk full | puts are refused with ChannelFull; takes go on, and freed space is used again |
 //! | a write or sync fails | nothing more is acknowledged; everybody hears "storage failed"; the log is opened anew, and what is really on the disk counts |
+//! | that twice within ten minutes | the channel rests for ten minutes, with an alarm; with `onIoError = exit` the first time ends the process, with 70 |
 //! | an acknowledged byte cannot be read | the channel stops and names the place; with `onCorruption = skip` the rest flows on, and the lost events are named and counted |
 //! | folder of another program, of a newer version, in use | refused with what was found; nothing is touched |
 //! | Flume's own files in dataDirs | refused at start |
@@ -46,7 +47,7 @@ use proto::event::Batch;
 use proto::journal::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::{PutRequest, Request, TakeRequest};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -81,6 +82,8 @@ impl Config {
             minimum_required_space: self.minimum_required_space,
             segment_bytes: self.segment_bytes,
             skip_damage: self.skip_damage,
+            durability: self.durability,
+            exits_on_io_error: self.exits_on_io_error,
         };
         let core = Arc::new(Core {
             state: Mutex::new(Inner::new(self.limits(), self.data_dirs.len())),
@@ -120,6 +123,15 @@ impl FileChannel {
         if let Some(ended) = thread.take() {
             let _ = ended.join();
         }
+        if let Some(rest) = self.core.rests(Instant::now()) {
+            let text = format!("the disk failed twice within ten minutes: the channel rests for {rest:.0?}");
+            tracing::error!(channel = &*self.settings.name, "{text}");
+            self.core.cells().parked.set(1);
+            self.core.phase.send_replace(Phase::Failed(text));
+            return;
+        }
+        self.core.cells().parked.set(0);
+        self.inner().is_poisoned = false;
         self.core.phase.send_replace(Phase::Closed);
         let (core, settings) = (self.core.clone(), self.settings.clone());
         let distrust = self.inner().distrust;
@@ -481,6 +493,19 @@ impl Channel for FileChannel {
         // What is there stays, also when there is more of it than would be let in now.
         inner.queue.held_at_shrinking = inner.queue.used.events;
         inner.queue.grant();
+    }
+
+    fn in_its_words(&self, error: ChannelError) -> ChannelError {
+        match error {
+            ChannelError::Full => ChannelError::FileFull {
+                channel: self.settings.name.clone(),
+            },
+            other => other,
+        }
+    }
+
+    fn is_fatal(&self) -> bool {
+        self.settings.exits_on_io_error && self.inner().is_poisoned
     }
 
     fn count_in(&self, counters: &ChannelCounters) {

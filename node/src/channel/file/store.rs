@@ -10,7 +10,7 @@
 //! they are only in the log, and are read back when those before them are taken: memory does not grow with the backlog.
 
 use super::WINDOW_BYTES;
-use super::config::Settings;
+use super::config::{Durability, Settings};
 use super::core::Core;
 use super::damage;
 use super::folder::{Folder, RealDisk};
@@ -24,7 +24,7 @@ use proto::event::{Batch, EventLimits, block};
 use proto::journal::{MetaPage, Range, Record};
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
@@ -89,6 +89,8 @@ pub struct Store<'a> {
     core: &'a Core,
     settings: &'a Settings,
     shards: Vec<Shard>,
+    /// When everything was last synced, if that is not done with every commit.
+    synced: Instant,
 }
 
 /// Opens the logs of all data folders and serves until it is told to stop, or something fails that only opening anew
@@ -98,6 +100,7 @@ pub fn run(core: &Core, settings: &Settings, distrust: bool) -> Result<(), Strin
         core,
         settings,
         shards: Vec::new(),
+        synced: Instant::now(),
     };
     store.open(distrust)?;
     store.serve()
@@ -105,7 +108,7 @@ pub fn run(core: &Core, settings: &Settings, distrust: bool) -> Result<(), Strin
 
 impl Store<'_> {
     fn open(&mut self, distrust: bool) -> Result<(), String> {
-        let begun_all = std::time::Instant::now();
+        let begun_all = Instant::now();
         let channel = uuid::Uuid::new_v4().into_bytes();
         let count = self.settings.data_dirs.len();
         let mut channels = Vec::new();
@@ -127,9 +130,13 @@ impl Store<'_> {
                 skip_damage: self.settings.skip_damage,
                 distrust,
             };
-            let begun = std::time::Instant::now();
-            let (log, report) = Log::open(folder.disk.clone(), how).map_err(|e| damage::refused(path, &e))?;
+            let begun = Instant::now();
+            let (mut log, report) =
+                Log::open(folder.disk.clone(), how).map_err(|e| damage::refused(path, &e))?;
             self.tell(path, &log, &report, begun.elapsed());
+            if self.settings.durability != Durability::Commit {
+                log.sync_later();
+            }
             self.shards.push(Shard {
                 loaded: log.books().floor(),
                 behind: log.books().live() > 0,
@@ -165,8 +172,7 @@ impl Store<'_> {
 
     fn serve(&mut self) -> Result<(), String> {
         loop {
-            let idle = (!self.shards.iter().all(|s| s.ticked)).then_some(IDLE);
-            let work = self.core.wait(idle);
+            let work = self.core.wait(self.idle());
             if work.stop && work.requests.iter().all(VecDeque::is_empty) {
                 self.close();
                 return Ok(());
@@ -179,12 +185,47 @@ impl Store<'_> {
                 self.commit(work.requests)?;
             }
             self.refill()?;
+            self.sync_in_time()?;
         }
+    }
+
+    /// How long it may wait for work.
+    fn idle(&self) -> Option<Duration> {
+        match self.settings.durability {
+            Durability::Commit => (!self.shards.iter().all(|s| s.ticked)).then_some(IDLE),
+            Durability::Interval(every) => {
+                let unsynced = self.shards.iter().any(|shard| !shard.log.is_synced());
+                unsynced.then(|| {
+                    every
+                        .saturating_sub(self.synced.elapsed())
+                        .max(Duration::from_millis(1))
+                })
+            }
+            Durability::None => None,
+        }
+    }
+
+    /// With `durability = interval`: syncs what was committed, if it is time.
+    fn sync_in_time(&mut self) -> Result<(), String> {
+        let Durability::Interval(every) = self.settings.durability else {
+            return Ok(());
+        };
+        if self.synced.elapsed() < every {
+            return Ok(());
+        }
+        for shard in &mut self.shards {
+            if let Err(why) = shard.log.sync() {
+                self.core.poisoned(Instant::now());
+                return Err(why.to_string());
+            }
+        }
+        self.synced = Instant::now();
+        Ok(())
     }
 
     /// One sync a shard for everything that has come together.
     fn commit(&mut self, requests: Vec<VecDeque<Request>>) -> Result<(), String> {
-        let (begun, before) = (std::time::Instant::now(), self.written());
+        let (begun, before) = (Instant::now(), self.written());
         let payload: usize = requests.iter().flatten().map(Request::bytes).sum();
         let busy = requests.iter().filter(|r| !r.is_empty()).count();
         let mut results: Vec<Vec<(Request, Result<Committed, CommitError>)>> = Vec::new();
@@ -208,7 +249,7 @@ impl Store<'_> {
         let cells = self.core.cells();
         cells.syncs.add(busy as u64);
         cells.sync_microseconds.add(begun.elapsed().as_micros() as u64);
-        cells.block_bytes.add(self.written() - before);
+        cells.block_bytes.add(self.written().saturating_sub(before));
         cells.block_event_bytes.add(payload as u64);
         let mut poisoned = None;
         for (n, results) in results.into_iter().enumerate() {
@@ -227,7 +268,7 @@ impl Store<'_> {
             cells.in_doubt.set(0);
         }
         poisoned.map_or(Ok(()), |why| {
-            cells.poisoned.add(1);
+            self.core.poisoned(Instant::now());
             Err(why)
         })
     }
@@ -314,6 +355,12 @@ impl Store<'_> {
                 Err(damaged @ ReadError::Damaged { .. }) => {
                     let loaded = shard.loaded;
                     let found = damage::met(&shard.log, damaged, loaded)?;
+                    if found.lost.is_empty() {
+                        // Delivered, or given up before: nobody misses it, and nobody needs to be called.
+                        warn!(channel = &*self.settings.name, "passed over: {found}");
+                        shard.reader.skip(found.number, found.end_lsn);
+                        continue;
+                    }
                     if !self.settings.skip_damage {
                         let path = &self.settings.data_dirs[n];
                         return Err(format!(
@@ -424,6 +471,11 @@ impl Store<'_> {
     }
 
     fn tick(&mut self) {
+        if self.settings.durability != Durability::Commit {
+            // Nothing was synced that it could tell of.
+            self.shards.iter_mut().for_each(|shard| shard.ticked = true);
+            return;
+        }
         for shard in self.shards.iter_mut().filter(|s| !s.ticked) {
             if let Err(why) = shard.log.tick() {
                 warn!(channel = &*self.settings.name, %why, "cannot mark the end of the last commit");
@@ -440,6 +492,9 @@ impl Store<'_> {
             };
             if let Err(why) = shard.log.commit(&[close]).remove(0) {
                 warn!(channel = &*self.settings.name, %why, "cannot mark the end of the log");
+            }
+            if let Err(why) = shard.log.sync() {
+                warn!(channel = &*self.settings.name, %why, "cannot sync the end of the log");
             }
         }
     }
