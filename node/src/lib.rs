@@ -4,6 +4,7 @@ pub mod admin;
 pub mod avro_client;
 pub mod builder;
 pub mod channel;
+pub mod channel_files;
 pub mod channel_import;
 pub mod cli;
 pub mod component;

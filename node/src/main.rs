@@ -3,6 +3,7 @@
 mod inspect;
 
 use node::avro_client::{self, Fault};
+use node::channel_files::{self, Outcome as Found};
 use node::channel_import;
 use node::cli::channel::ChannelCommand;
 use node::cli::{self, AgentOptions, Command};
@@ -143,7 +144,7 @@ fn avro_client(options: &avro_client::Options) -> u8 {
     }
 }
 
-/// Works on the files of a channel; returns the exit code.
+/// Works on the files of file channels; returns the exit code.
 fn channel(command: &ChannelCommand) -> u8 {
     match command {
         ChannelCommand::Import(options) => match channel_import::run(options) {
@@ -160,6 +161,20 @@ fn channel(command: &ChannelCommand) -> u8 {
                 }
             }
         },
+        ChannelCommand::Files(options) => channel_files(options),
+    }
+}
+
+/// Looks at file channels; returns the exit code.
+fn channel_files(options: &channel_files::Options) -> u8 {
+    options.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    match channel_files::run(options) {
+        Found::Done => cli::EXIT_OK,
+        Found::Damaged => cli::EXIT_DAMAGED,
+        Found::Unreadable => cli::EXIT_NO_INPUT,
+        Found::InUse => cli::EXIT_IN_USE,
+        Found::Unwritable => cli::EXIT_UNWRITABLE,
+        Found::Configuration => cli::EXIT_CONFIGURATION,
     }
 }
 

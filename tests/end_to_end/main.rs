@@ -7,6 +7,7 @@
 //! | `two_agents.rs`         | from one node to the next, which may come later                              |
 //! | `three_agents.rs`       | a chain into files, and its orderly end                                      |
 //! | `avro_client.rs`        | `node avro-client`: files, folders, standard input; its words and exit codes |
+//! | `channel_tools.rs`      | `node channel`, on agents at work and stopped ones; damaged channels         |
 //! | `avro_source.rs`        | hostile peers, and Flume's own bytes                                         |
 //! | `channel_import.rs`     | `node channel import`, killed again and again                                |
 //! | `http.rs`               | JSON and blobs over HTTP, hop by hop, hostile clients                        |
@@ -35,6 +36,7 @@ mod avro_client;
 mod avro_source;
 mod avro_tls;
 mod channel_import;
+mod channel_tools;
 mod example;
 mod failover;
 mod http;

@@ -10,7 +10,7 @@ use crate::tree::{Sin, Tree};
 pub const LAYERS: &[&[&str]] = &[
     &["main", "inspect"],
     &["cli"],
-    &["builder", "avro_client", "channel_import"],
+    &["builder", "avro_client", "channel_files", "channel_import"],
     &["config"],
     &["topology"],
     &["supervise"],

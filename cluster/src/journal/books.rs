@@ -28,6 +28,9 @@ pub struct Reserved {
     pub digest: Digest,
 }
 
+/// Who keeps, as if it were a sink's position, how far events are in doubt: see [`Books::in_doubt`].
+pub(super) const IN_DOUBT: &str = "channel/in-doubt";
+
 /// Digests that are kept of one lane: more than a sender's window.
 const DIGESTS_MAX: usize = 256;
 
@@ -85,6 +88,32 @@ impl Books {
         self.next_event - self.floor - self.taken.count()
     }
 
+    /// Those events of a range that are there.
+    pub fn live_in(&self, range: Range) -> Ranges {
+        let end = range.end.min(self.next_event);
+        let mut at = range.start.max(self.floor);
+        let mut live = Ranges::new();
+        while at < end {
+            let gone = self.taken.next_from(at).filter(|gone| gone.start < end);
+            let until = gone.map_or(end, |gone| gone.start);
+            if at < until {
+                live.push(Range {
+                    start: at,
+                    end: until,
+                });
+            }
+            at = gone.map_or(end, |gone| gone.end);
+        }
+        live
+    }
+
+    /// Where takes were lost to damage: events below that number may come twice, until all of them are gone.
+    pub fn in_doubt(&self) -> Option<u64> {
+        let (_, bytes) = self.sink_position(IN_DOUBT)?;
+        let until = u64::from_le_bytes(bytes.try_into().ok()?);
+        (self.floor < until).then_some(until)
+    }
+
     /// How often the channel was started.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -104,10 +133,11 @@ impl Books {
             .map(|(stamp, bytes)| (*stamp, bytes.as_slice()))
     }
 
-    /// All positions: whether it is a source's, its owner, stamp and bytes.
+    /// All positions of sources and sinks: whether it is a source's, its owner, stamp and bytes.
     pub fn positions(&self) -> impl Iterator<Item = (bool, &str, u64, &[u8])> {
         let sources = self.source_positions.iter().map(|(owner, p)| (true, owner, p));
-        let sinks = self.sink_positions.iter().map(|(owner, p)| (false, owner, p));
+        let sinks = self.sink_positions.iter().filter(|(owner, _)| *owner != IN_DOUBT);
+        let sinks = sinks.map(|(owner, p)| (false, owner, p));
         sources
             .chain(sinks)
             .map(|(is_source, owner, (stamp, bytes))| (is_source, owner.as_str(), *stamp, bytes.as_slice()))
@@ -136,6 +166,11 @@ impl Books {
     /// Events that nobody may see yet.
     pub fn prepared(&self) -> impl Iterator<Item = (&(Lane, u64), &Range)> {
         self.prepared.iter()
+    }
+
+    /// How many lanes have left marks of their batches.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
     }
 
     /// Whether a batch of a lane is in, and its digest if that is still known.
@@ -297,6 +332,8 @@ impl Books {
     }
 
     fn take(&mut self, events: Range) {
+        // Who was taken was put before, also where that put is lost to damage: its number is not given again.
+        self.next_event = self.next_event.max(events.end);
         let above = Range {
             start: events.start.max(self.floor),
             end: events.end,

@@ -1,5 +1,6 @@
 //! How a log fails.
 
+use super::damage::Damage;
 use super::disk::DiskError;
 use proto::journal::PageError;
 use thiserror::Error;
@@ -61,17 +62,8 @@ pub enum OpenError {
         last: u64,
     },
     /// What was acknowledged cannot be read.
-    #[error("{name}: damaged from LSN {start} to {end}: {why}")]
-    Corrupt {
-        /// The file.
-        name: String,
-        /// Where the damage begins.
-        start: u64,
-        /// Up to where blocks were acknowledged, or where the next readable one begins.
-        end: u64,
-        /// What was found there.
-        why: String,
-    },
+    #[error("{0}")]
+    Corrupt(Box<Damage>),
     /// There is no room for a new segment, not even a small one.
     #[error("no room for a new segment: {0}")]
     Full(DiskError),

@@ -147,6 +147,12 @@ pub struct Log<D: Disk> {
     wanted: Option<u64>,
     /// Segments with lower numbers may be there and be unreadable.
     pub(super) numbers_from: u64,
+    /// Commits are written and not synced: see [`Log::sync_later`].
+    lazy: bool,
+    /// Up to here transactions are booked.
+    settled_lsn: u64,
+    /// Goes on where no segment begins with a whole snapshot.
+    pub(super) salvages: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -173,6 +179,9 @@ impl<D: Disk> Log<D> {
             assigned: 0,
             wanted: None,
             numbers_from: 0,
+            lazy: false,
+            settled_lsn: 0,
+            salvages: false,
         }
     }
 
@@ -238,6 +247,35 @@ impl<D: Disk> Log<D> {
             self.poison(why, &mut results, open);
         }
         results
+    }
+
+    /// From now on [`commit`](Self::commit) writes and does not sync: what it returns as committed survives the process, and
+    /// the machine only from the next [`sync`](Self::sync) on. No block says of what was not synced that it was, so that a
+    /// power cut leaves a torn tail, not damage.
+    pub fn sync_later(&mut self) {
+        self.lazy = true;
+    }
+
+    /// Whether everything that was committed is synced.
+    pub fn is_synced(&self) -> bool {
+        self.tail.durable_lsn == self.tail.lsn
+    }
+
+    /// Syncs what was committed.
+    ///
+    /// # Errors
+    /// The log is poisoned, from now on if not before.
+    pub fn sync(&mut self) -> Result<(), CommitError> {
+        if let Some(why) = &self.poisoned {
+            return Err(CommitError::Poisoned(why.clone()));
+        }
+        if self.is_synced() {
+            return Ok(());
+        }
+        self.sync_tail().map_err(|why| {
+            self.poison(why.clone(), &mut [], 0);
+            CommitError::Poisoned(why)
+        })
     }
 
     /// Writes a block that only carries the durable LSN, so that a crash later cannot be taken for corruption, or the
@@ -413,19 +451,27 @@ impl<D: Disk> Log<D> {
         if !self.writer.is_empty() {
             self.close_block(false)?;
         }
-        if self.tail.lsn == self.tail.durable_lsn {
+        if self.tail.lsn == self.settled_lsn.max(self.tail.durable_lsn) {
             return Ok(());
         }
-        if let Some(segment) = self.segments.get(&self.tail.number) {
-            self.disk.sync(&segment.file)?;
+        if !self.lazy {
+            self.sync_tail()?;
         }
-        self.tail.durable_lsn = self.tail.lsn;
+        self.settled_lsn = self.tail.lsn;
         self.books.extend_segment(self.tail.lsn);
         for (transaction, result) in unsettled.iter().zip(&results[from.min(results.len())..]) {
             if let Ok(committed) = result {
                 self.book(transaction, committed.first_event);
             }
         }
+        Ok(())
+    }
+
+    fn sync_tail(&mut self) -> Result<(), DiskError> {
+        if let Some(segment) = self.segments.get(&self.tail.number) {
+            self.disk.sync(&segment.file)?;
+        }
+        self.tail.durable_lsn = self.tail.lsn;
         Ok(())
     }
 
@@ -487,6 +533,9 @@ impl<D: Disk> Log<D> {
     /// must be synced. For puts the file has full length, or there is an error; without, a spare one will do. An error
     /// of kind Full says that there is no such file and that nothing has changed; any other poisons.
     pub(super) fn roll(&mut self, need: u64, for_puts: bool) -> Result<(), DiskError> {
+        if self.lazy && self.tail.durable_lsn < self.tail.lsn {
+            self.sync_tail()?;
+        }
         let number = self.books.segments().next_back().map_or(0, |(n, _)| n + 1);
         let number = number.max(self.numbers_from);
         let mut books = self.books.clone();

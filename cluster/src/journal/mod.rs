@@ -28,17 +28,24 @@
 //! `cluster/tests/journal.rs` holds all of them against a model over crashes at every call.
 
 mod books;
+mod damage;
 mod disk;
 mod error;
 mod log;
 mod ranges;
 mod reader;
 mod recovery;
+mod repair;
+mod state;
+mod survey;
 
 pub use books::{Books, Reserved, SegmentInfo};
+pub use damage::Damage;
 pub use disk::{Disk, DiskError, DiskErrorKind};
 pub use error::{CommitError, OpenError, ReadError};
 pub use log::{Committed, Config, Log, Put, Transaction};
 pub use ranges::RangeSet;
 pub use reader::{Chunk, Reader, Reading};
-pub use recovery::{Opened, Report, Skipped};
+pub use recovery::{Opened, Report};
+pub use repair::{RepairError, Repaired, repair};
+pub use survey::{Seen, Survey, SurveyError, SurveyedSegment, Verdict, Visit, Visited};

@@ -320,7 +320,7 @@ impl<D: Disk> Reading<D> {
     }
 }
 
-fn chunk(record: &Record<'_>, bytes: Option<Bytes>) -> Option<Chunk> {
+pub(super) fn chunk(record: &Record<'_>, bytes: Option<Bytes>) -> Option<Chunk> {
     let (first, count, order, prepared) = match record {
         Record::Put {
             first, count, order, ..

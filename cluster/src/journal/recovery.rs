@@ -8,13 +8,16 @@
 //! 4. The segment is synced: blocks that were readable but not acknowledged must not vanish after they have been served.
 //! 5. A new segment is opened whose header seals this one at p. Nothing is ever written into an old segment, so all of
 //!    this may be interrupted and begins anew.
+//!
+//! Steps 1 to 3 are `state.rs`, which writes nothing and also serves those who only look.
 
-use super::books::Books;
+use super::books::IN_DOUBT;
+use super::damage::Damage;
 use super::disk::{Disk, DiskError, DiskErrorKind};
 use super::error::{CommitError, OpenError};
 use super::log::{Config, Log, Segment, Transaction, segment_name};
-use super::reader::{Assembly, Step, Walk, next_readable, scan};
-use proto::journal::{PAGE_BYTES, Range, Record, SegmentHead};
+use super::state::{EPOCH_AFTER_SALVAGE, Found, Replayed, StateError};
+use proto::journal::{PAGE_BYTES, Record, SegmentHead};
 use std::collections::BTreeMap;
 
 /// How a log is opened.
@@ -33,19 +36,6 @@ pub struct Opened {
     pub distrust: bool,
 }
 
-/// Bytes that were damaged and skipped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// The file.
-    pub name: String,
-    /// Where the damage begins.
-    pub start_lsn: u64,
-    /// The next readable block, or the end of what was acknowledged.
-    pub end_lsn: u64,
-    /// Events whose put may have stood there: takes and duplicates' marks may be missing as well.
-    pub events: Range,
-}
-
 /// What opening found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -58,30 +48,18 @@ pub struct Report {
     /// Bytes at the end that were never acknowledged and are not readable.
     pub torn: bool,
     /// What was damaged and skipped.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<Damage>,
+    /// Takes may have stood where something was skipped or repaired: see [`Books::in_doubt`](super::Books::in_doubt).
+    pub in_doubt: bool,
 }
 
 /// The folder's files, by what they are.
 #[derive(Default)]
 struct Listing<F> {
-    segments: BTreeMap<u64, (Segment<F>, SegmentHead)>,
+    segments: Found<F>,
     free: Vec<(String, u64)>,
     /// Segments whose header cannot be read.
     broken: BTreeMap<u64, OpenError>,
-}
-
-/// The newest segment, as far as it is readable.
-struct Replayed {
-    books: Books,
-    has_snapshot: bool,
-    clean: bool,
-    blocks: u64,
-    /// Where the first block that is none would begin.
-    end_lsn: u64,
-    chain: u64,
-    next_block: u64,
-    durable_lsn: u64,
-    why: String,
 }
 
 impl<D: Disk> Log<D> {
@@ -91,20 +69,49 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// The log cannot be served as it is; nothing was changed but for files that no log needs.
     pub fn open(disk: D, how: Opened) -> Result<(Self, Report), OpenError> {
+        Self::bare(disk, how.config, how.shard, how.seed).opened(how)
+    }
+
+    /// As [`open`](Self::open) with damage skipped, and goes on even where no segment begins with a whole snapshot, or none
+    /// is readable: positions are lost then, and events that were taken may come again. Only for a repair that a person
+    /// has asked for.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn salvage(disk: D, how: Opened) -> Result<(Self, Report), OpenError> {
         let mut log = Self::bare(disk, how.config, how.shard, how.seed);
+        log.salvages = true;
+        log.opened(Opened {
+            skip_damage: true,
+            ..how
+        })
+    }
+
+    fn opened(self, how: Opened) -> Result<(Self, Report), OpenError> {
+        let mut log = self;
         let mut report = Report::default();
         let listing = log.list(&how)?;
         log.free = listing.free;
         if listing.segments.is_empty() {
-            if let Some(why) = listing.broken.into_values().next() {
-                return Err(why);
+            if let Some((number, why)) = listing.broken.into_iter().next_back() {
+                if !log.salvages {
+                    return Err(why);
+                }
+                // Nothing tells what was in it, or where its numbers ended.
+                log.numbers_from = number + 1;
             }
             report.created = true;
+            if log.numbers_from > 0 {
+                log.books.apply(&Record::Epoch {
+                    epoch: EPOCH_AFTER_SALVAGE,
+                    nonce: 0,
+                });
+            }
             log.make_spares()?;
         } else {
             log.recover(listing.segments, listing.broken, &how, &mut report)?;
         }
-        log.go_on(&how)?;
+        log.go_on(&how, report.in_doubt)?;
         log.make_spares()?;
         Ok((log, report))
     }
@@ -127,7 +134,7 @@ impl<D: Disk> Log<D> {
                 // Half a copy of a segment that is still there.
                 self.disk.remove(&name)?;
             } else if let Some(number) = stem("seg-").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
-                match self.read_head(&name, number, how)? {
+                match self.read_head(&name, number, &how.shard)? {
                     Ok(found) => drop(listing.segments.insert(number, found)),
                     Err(why) => drop(listing.broken.insert(number, why)),
                 }
@@ -140,11 +147,11 @@ impl<D: Disk> Log<D> {
         clippy::type_complexity,
         reason = "the disk's errors and the file's are told apart once"
     )]
-    fn read_head(
+    pub(super) fn read_head(
         &mut self,
         name: &str,
         number: u64,
-        how: &Opened,
+        shard: &[u8; 16],
     ) -> Result<Result<(Segment<D::File>, SegmentHead), OpenError>, DiskError> {
         let file = self.disk.open(name)?;
         let mut page = vec![0; PAGE_BYTES];
@@ -154,7 +161,7 @@ impl<D: Disk> Log<D> {
             Ok(head) => head,
             Err(why) => return Ok(Err(OpenError::Segment { name, why })),
         };
-        if head.shard != how.shard || head.number != number {
+        if head.shard != *shard || head.number != number {
             return Ok(Err(OpenError::Stranger { name }));
         }
         let segment = Segment {
@@ -167,10 +174,9 @@ impl<D: Disk> Log<D> {
         Ok(Ok((segment, head)))
     }
 
-    // tidy: long function, because its steps are those of the story above, in that order.
     fn recover(
         &mut self,
-        mut found: BTreeMap<u64, (Segment<D::File>, SegmentHead)>,
+        mut found: Found<D::File>,
         broken: BTreeMap<u64, OpenError>,
         how: &Opened,
         report: &mut Report,
@@ -190,82 +196,55 @@ impl<D: Disk> Log<D> {
             }
             self.numbers_from = number + 1;
         }
-        let Some((segment, head)) = found.get(&newest) else {
+        let Some((segment, _)) = found.get(&newest) else {
             return Ok(());
         };
-        let mut replayed = self.replay(segment, head, None)?;
-        if !replayed.has_snapshot {
-            // It was synced before it got its name.
-            return Err(OpenError::NoSnapshot {
-                name: segment.name.clone(),
-            });
-        }
-        let mut torn = false;
-        loop {
-            let acknowledged = self.durable_behind(segment, &replayed)?;
-            if replayed.end_lsn >= acknowledged {
-                torn |= self.something_at(segment, replayed.end_lsn)?;
-                break;
+        let name = segment.name.clone();
+        let state = match self.read_state(&found, &broken, self.salvages) {
+            Ok(state) => state,
+            Err(StateError::NoSnapshot) => return Err(OpenError::NoSnapshot { name }),
+            Err(StateError::Disk(why)) => return Err(why.into()),
+            Err(StateError::Moved(name)) => {
+                let why = format!("{name}: somebody else has changed it while it was read");
+                return Err(DiskError::new(DiskErrorKind::Other, why).into());
             }
-            let resume = next_readable(&self.disk, segment, replayed.end_lsn)?;
-            let end = resume.unwrap_or(acknowledged);
-            if !how.skip_damage {
-                return Err(OpenError::Corrupt {
-                    name: segment.name.clone(),
-                    start: replayed.end_lsn,
-                    end,
-                    why: replayed.why,
-                });
+        };
+        if !how.skip_damage {
+            if state.base < newest {
+                // It was synced before it got its name.
+                return Err(OpenError::NoSnapshot { name });
             }
-            let first = replayed.books.next_event();
-            let start_lsn = replayed.end_lsn;
-            replayed = match resume {
-                Some(lsn) => self.replay(segment, head, Some((lsn, replayed)))?,
-                None => Replayed {
-                    end_lsn: acknowledged,
-                    durable_lsn: acknowledged,
-                    ..replayed
-                },
-            };
-            report.skipped.push(Skipped {
-                name: segment.name.clone(),
-                start_lsn,
-                end_lsn: end,
-                events: Range {
-                    start: first,
-                    end: replayed.books.next_event().max(first),
-                },
-            });
+            if let Some(damage) = state.damages.first() {
+                return Err(OpenError::Corrupt(Box::new(damage.clone())));
+            }
         }
-        // What was readable must not vanish after it has been served.
-        self.disk.sync(&segment.file)?;
-        (report.torn, report.clean, report.blocks) = (torn, replayed.clean, replayed.blocks);
-        let mut books = replayed.books;
-        for name in broken.range(newest..).map(|(number, _)| segment_name(*number)) {
-            let events = Range {
-                start: books.next_event(),
-                end: books.next_event(),
-            };
-            report.skipped.push(Skipped {
-                name,
-                start_lsn: replayed.end_lsn,
-                end_lsn: replayed.end_lsn,
-                events,
-            });
+        for (segment, _) in found.range(state.base..).map(|(_, found)| found) {
+            // What was readable must not vanish after it has been served.
+            self.disk.sync(&segment.file)?;
         }
-        books.extend_segment(replayed.end_lsn);
+        // Nor may its name, which may have been given and not synced before the last failure: the files of older segments
+        // serve again from here on.
+        self.disk.sync_folder()?;
+        (report.torn, report.clean, report.blocks) = (state.torn, state.clean, state.blocks);
+        self.books = state.books;
+        for damage in &state.damages {
+            // They are in no segment any more: nobody is to wait for them.
+            let events = damage.lost.clone();
+            self.books.apply(&Record::Take { events });
+        }
         self.tail.number = newest;
-        self.tail.lsn = replayed.end_lsn;
-        self.tail.durable_lsn = replayed.end_lsn;
-        (self.tail.chain, self.tail.block) = (replayed.chain, replayed.next_block);
-        self.books = books;
+        self.tail.lsn = state.end_lsn;
+        self.tail.durable_lsn = state.end_lsn;
+        (self.tail.chain, self.tail.block) = (state.chain, state.next_block);
+        report.in_doubt = state.scarred || state.damages.iter().any(|damage| damage.repeats);
+        report.skipped = state.damages;
         self.claim(found, &broken, how, report)
     }
 
     /// Takes over the segments that the books name; the files of all others serve again.
     fn claim(
         &mut self,
-        mut found: BTreeMap<u64, (Segment<D::File>, SegmentHead)>,
+        mut found: Found<D::File>,
         broken: &BTreeMap<u64, OpenError>,
         how: &Opened,
         report: &mut Report,
@@ -288,14 +267,15 @@ impl<D: Disk> Log<D> {
                     last: info.events.end.saturating_sub(1),
                 }));
             }
-            let lost = vec![info.events];
-            self.books.apply(&Record::Take { events: lost });
+            let lost = self.books.live_in(info.events);
+            self.books.apply(&Record::Take { events: lost.clone() });
             self.books.forget_segment(number);
-            report.skipped.push(Skipped {
-                name,
-                start_lsn: info.first_lsn,
-                end_lsn: info.end_lsn,
-                events: info.events,
+            let why = broken
+                .get(&number)
+                .map_or("the file is missing".to_owned(), OpenError::to_string);
+            report.skipped.push(Damage {
+                lost,
+                ..Damage::of_segment(name, number, info, why)
             });
         }
         for (_, (segment, _)) in found {
@@ -307,7 +287,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Opens the first segment of this start and books the start.
-    fn go_on(&mut self, how: &Opened) -> Result<(), OpenError> {
+    fn go_on(&mut self, how: &Opened, in_doubt: bool) -> Result<(), OpenError> {
         let rolled = self.roll(PAGE_BYTES as u64 * 4, true);
         let full = |why: &DiskError| why.kind == DiskErrorKind::Full;
         match rolled {
@@ -326,10 +306,17 @@ impl<D: Disk> Log<D> {
             // Of no use to guess: it tells two copies of one disk apart.
             nonce: how.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
-        let started = Transaction {
-            put: None,
-            records: vec![epoch],
-        };
+        let next = self.books.next_event().to_le_bytes();
+        let mut records = vec![epoch];
+        if in_doubt {
+            // The marks of some takes are lost: whatever lives now may have been delivered before.
+            records.push(Record::SinkPosition {
+                owner: IN_DOUBT,
+                stamp: 0,
+                bytes: &next,
+            });
+        }
+        let started = Transaction { put: None, records };
         match self.commit(&[started]).remove(0) {
             Ok(_) => Ok(()),
             Err(CommitError::Poisoned(why)) => Err(why.into()),
@@ -337,83 +324,10 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Replays a segment's blocks from its start, or goes on behind damage.
-    fn replay(
-        &self,
-        segment: &Segment<D::File>,
-        head: &SegmentHead,
-        resume: Option<(u64, Replayed)>,
-    ) -> Result<Replayed, DiskError> {
-        let (mut lsn, mut at) = match resume {
-            Some((lsn, before)) => (lsn, before),
-            None => (head.first_lsn, Replayed::start(head)),
-        };
-        let (mut walk, mut assembly) = (Walk::default(), Assembly::default());
-        let mut strict = at.blocks == 0;
-        loop {
-            let (block, payload) = match walk.at(&self.disk, segment, lsn, u64::MAX)? {
-                Step::Block(block, payload) => (block, payload),
-                Step::Bad(why) => {
-                    at.why = why;
-                    break;
-                }
-            };
-            if strict && (block.chain != at.chain || block.block != at.next_block) {
-                at.why = format!(
-                    "block {} does not follow block {}",
-                    block.block,
-                    at.next_block.wrapping_sub(1)
-                );
-                break;
-            }
-            strict = true;
-            let (books, snapshot, clean) = (&mut at.books, &mut at.has_snapshot, &mut at.clean);
-            let read = assembly.add(&block, &payload, |record, _| {
-                *snapshot |= matches!(record, Record::SnapEnd { .. });
-                *clean = matches!(record, Record::Close);
-                books.apply(record);
-            });
-            if let Err(why) = read {
-                at.why = why;
-                break;
-            }
-            lsn = block.end_lsn();
-            at.end_lsn = lsn;
-            at.blocks += 1;
-            (at.chain, at.next_block) = (block.chain(segment.salt), block.block + 1);
-            at.durable_lsn = at.durable_lsn.max(block.durable_lsn);
-        }
-        Ok(at)
-    }
-
-    /// The largest durable LSN that anything readable carries, behind the first unreadable block as well.
-    fn durable_behind(&self, segment: &Segment<D::File>, at: &Replayed) -> Result<u64, DiskError> {
-        let mut durable = at.durable_lsn;
-        scan(&self.disk, segment, at.end_lsn, |head| {
-            durable = durable.max(head.durable_lsn);
-            false
-        })?;
-        Ok(durable)
-    }
-
-    /// Whether anything but zeroes and other lives of the file follows: the end of a commit that was torn.
-    fn something_at(&self, segment: &Segment<D::File>, from: u64) -> Result<bool, DiskError> {
-        let mut any = false;
-        scan(
-            &self.disk,
-            segment,
-            from.saturating_sub(PAGE_BYTES as u64),
-            |head| {
-                any |= head.lsn >= from;
-                any
-            },
-        )?;
-        Ok(any)
-    }
-
-    /// Writes the readable part of a segment into a new file that takes its name, so that all of it is on the disk.
+    /// Writes what is readable of a segment into a new file that takes its name, so that all of it is on the disk. What lies
+    /// behind an unreadable block goes with it: it is what tells damage from a torn tail.
     fn rewrite(&mut self, segment: &mut Segment<D::File>, head: &SegmentHead) -> Result<(), OpenError> {
-        let replayed = self.replay(segment, head, None)?;
+        let end_lsn = self.last_readable(segment, &self.replay(segment, Replayed::start(head), true)?)?;
         let name = format!("copy-{:016x}.wal", head.number);
         // Two faults at once, a sync that failed and a full disk: nothing is served until there is room for the copy.
         let copy = self
@@ -423,7 +337,7 @@ impl<D: Disk> Log<D> {
                 DiskErrorKind::Full => OpenError::Full(why),
                 _ => OpenError::Disk(why),
             })?;
-        let end = PAGE_BYTES as u64 + replayed.end_lsn - segment.first_lsn;
+        let end = PAGE_BYTES as u64 + end_lsn - segment.first_lsn;
         let mut buf = vec![0; super::reader::WINDOW_BYTES];
         let mut at = 0;
         while at < end {
@@ -440,23 +354,5 @@ impl<D: Disk> Log<D> {
         self.disk.sync_folder()?;
         segment.file = copy;
         Ok(())
-    }
-}
-
-impl Replayed {
-    fn start(head: &SegmentHead) -> Self {
-        let mut books = Books::default();
-        books.begin_segment(head.number, head.first_lsn);
-        Self {
-            books,
-            has_snapshot: false,
-            clean: false,
-            blocks: 0,
-            end_lsn: head.first_lsn,
-            chain: head.chain,
-            next_block: head.first_block,
-            durable_lsn: head.durable_lsn,
-            why: String::new(),
-        }
     }
 }

@@ -1,21 +1,32 @@
 //! The commands `channel …`, which work on the files of file channels.
 
 use super::reading::World;
-use super::{CliExit, EXIT_OK, EXIT_USAGE, channel_import};
+use super::{CliExit, EXIT_OK, channel_files, channel_import};
 use std::ffi::OsString;
 
-const USAGE: &str = "\
-Usage: node channel <command> [options]
+pub(super) const USAGE: &str = "\
+Look at and repair the folders of file channels, and take over Flume's.
 
-Commands:
+Usage: node channel <verb> DIR... [options]
+
+  inspect  tell what a channel holds
+  verify   read all of it, name what is damaged
+  repair   give up what is damaged, keep the rest (--skip)
+  export   write every undelivered event to a file
   import   move what is left in a file channel of Flume's into one of ours
 
-`node channel import --help` lists the options.
+DIR is one of a channel's dataDirs. All but repair and import write nothing and work while an agent runs.
+`node channel verify --help` lists the options; so do the others.
+
+Exit codes: 0 all is well; 64 usage; 65 damaged; 66 cannot be read; 73 in use by an agent; 74 the result cannot be
+written; 78 the configuration names no such channel.
 ";
 
 /// What is to be done with a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChannelCommand {
+    /// Look at it, or repair it.
+    Files(crate::channel_files::Options),
     /// Take over what is left in one of Flume's.
     Import(crate::channel_import::Options),
 }
@@ -36,10 +47,6 @@ pub(super) fn read(
             stdout: USAGE.to_owned(),
             stderr: String::new(),
         }),
-        unknown => Err(CliExit {
-            code: EXIT_USAGE,
-            stdout: String::new(),
-            stderr: format!("Error: Unknown or unspecified command 'channel {unknown}'\n{USAGE}"),
-        }),
+        verb => channel_files::read(verb, words, world).map(ChannelCommand::Files),
     }
 }

@@ -151,8 +151,8 @@ mod tests {
             ),
             ("import /a --into /b --key k1", "expected ALIAS=FILE"),
             ("import /a --into /b --dryrun", "did you mean '--dry-run'?"),
-            ("bogus", "Unknown or unspecified command 'channel bogus'"),
-            ("", "Unknown or unspecified command 'channel '"),
+            ("bogus", "Unknown or unspecified verb 'bogus'"),
+            ("", "Unknown or unspecified verb ''"),
         ] {
             let exit = parsed(line).unwrap_err();
             assert_eq!(exit.code, EXIT_USAGE, "{line}");

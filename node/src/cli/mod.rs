@@ -10,9 +10,12 @@
 //! | 1 | [`EXIT_UNKNOWN_COMMAND`] | no command, or one that does not exist; Flume's code |
 //! | 1 | [`EXIT_FOUND_ERRORS`] | `check` found errors |
 //! | 64 | [`EXIT_USAGE`] | options that cannot be understood |
-//! | 66 | [`EXIT_NO_INPUT`] | what `avro-client` is to send, or `channel import` to move, cannot be read or is in use |
+//! | 65 | [`EXIT_DAMAGED`] | `channel` found damage |
+//! | 66 | [`EXIT_NO_INPUT`] | what `avro-client` is to send, `channel` to look at or `channel import` to move, cannot be read or is in use |
 //! | 69 | [`EXIT_UNREACHABLE`] | no server would take anything of `avro-client` |
 //! | 70 | [`EXIT_GAVE_UP`] | the root supervisor gave up on a component |
+//! | 73 | [`EXIT_IN_USE`] | the channel that `channel repair` is to repair is in use |
+//! | 74 | [`EXIT_UNWRITABLE`] | what `channel` is to write cannot be written |
 //! | 75 | [`EXIT_EVENTS_LEFT`] | stopped with events left in memory channels; not sent by `avro-client`, not moved by `channel import` |
 //! | 78 | [`EXIT_CONFIGURATION`] | the configuration cannot be read or run |
 //!
@@ -25,6 +28,7 @@ pub mod agent;
 mod arguments;
 mod avro_client;
 pub mod channel;
+mod channel_files;
 mod channel_import;
 pub mod inspect;
 mod reading;
@@ -43,12 +47,18 @@ pub const EXIT_UNKNOWN_COMMAND: u8 = 1;
 pub const EXIT_FOUND_ERRORS: u8 = 1;
 /// Options that cannot be understood.
 pub const EXIT_USAGE: u8 = 64;
-/// What is to be sent cannot be read.
+/// Something of a file channel is damaged.
+pub const EXIT_DAMAGED: u8 = 65;
+/// What is to be sent, or looked at, cannot be read.
 pub const EXIT_NO_INPUT: u8 = 66;
 /// No server would take anything.
 pub const EXIT_UNREACHABLE: u8 = 69;
 /// The root supervisor gave up on a component.
 pub const EXIT_GAVE_UP: u8 = 70;
+/// A node is at work where nobody may be.
+pub const EXIT_IN_USE: u8 = 73;
+/// The result cannot be written.
+pub const EXIT_UNWRITABLE: u8 = 74;
 /// Stopped with events left in memory channels, or unsent.
 pub const EXIT_EVENTS_LEFT: u8 = 75;
 /// The configuration cannot be read or run.
@@ -62,7 +72,7 @@ Usage: node <command> [options]
 Commands:
   agent        run an agent
   avro-client  send lines of text to an avro source
-  channel      work on the files of file channels: import
+  channel      look at, repair and export the folders of file channels; take over Flume's
   check        name every mistake in configuration files
   explain      show the flow graph of configuration files
   version      print the version
@@ -83,7 +93,7 @@ Send a file:
 Take over what is left in a file channel of Flume's:
   node channel import -f a1.properties -n a1 -c c1
 
-`node agent --help` lists the options; so do avro-client, channel import, check and explain.
+`node agent --help` lists the options; so do avro-client, channel, check and explain.
 ";
 
 /// What is to be done.
@@ -93,7 +103,7 @@ pub enum Command {
     Agent(AgentOptions),
     /// Send lines to an avro source.
     AvroClient(crate::avro_client::Options),
-    /// Work on the files of a channel.
+    /// Work on the files of file channels.
     Channel(channel::ChannelCommand),
     /// Name the mistakes of a configuration.
     Check(CheckOptions),

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use proto::event::Batch;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Flume counts bodies in slots of 100 bytes; see [`Claim`].
@@ -117,6 +117,16 @@ pub enum ChannelError {
          buffer size is too tight"
     )]
     Full,
+    /// As `Full`, in the words of Flume's file channel.
+    #[error(
+        "The channel has reached it's capacity. This might be the result of a sink on the channel having too low of \
+         batch size, a downstream system running slower than normal, or that the channel capacity is just too low. \
+         [channel={channel}]"
+    )]
+    FileFull {
+        /// The channel's name.
+        channel: Arc<str>,
+    },
     /// No room for the bytes within keep-alive.
     #[error(
         "Cannot commit transaction. Byte capacity allocated to store event body {capacity_bytes}.0reached. Please \
@@ -283,6 +293,21 @@ pub trait Channel: Send + Sync + 'static {
         self.volatile()
     }
 
+    /// Is told the cells to count in what only the channel knows; before it is attached.
+    fn count_in(&self, counters: &ChannelCounters) {
+        let _ = counters;
+    }
+
+    /// An error as Flume's channel of this kind words it.
+    fn in_its_words(&self, error: ChannelError) -> ChannelError {
+        error
+    }
+
+    /// Whether the reason for which [`check`](Self::check) fails is to end the process.
+    fn is_fatal(&self) -> bool {
+        false
+    }
+
     /// Whether the books balance; for tests and for the actor's self-check.
     fn check(&self) -> Result<(), String>;
 }
@@ -308,6 +333,7 @@ impl ChannelHandle {
     /// A handle that counts in `counters`.
     pub fn new(name: &str, channel: Arc<dyn Channel>, counters: ChannelCounters, faults: Faults) -> Self {
         counters.capacity.set(channel.limits().capacity as u64);
+        channel.count_in(&counters);
         Self(Arc::new(Inner {
             name: name.into(),
             channel,
@@ -352,7 +378,7 @@ impl ChannelHandle {
             }),
             Err(error) => {
                 self.0.counters.refused.add(1);
-                Err(error)
+                Err(self.0.channel.in_its_words(error))
             }
         }
     }
@@ -430,6 +456,7 @@ impl Permit {
         let Some(ticket) = self.ticket.take() else {
             return Err(ChannelError::Fenced);
         };
+        let begun = Instant::now();
         // Whoever keeps events for long must not keep a read buffer of ten times their size with them.
         let put = self
             .handle
@@ -439,12 +466,17 @@ impl Permit {
             .await;
         match &put {
             Ok(()) => {
-                self.handle.0.counters.put.add(need.events as u64);
+                let counters = &self.handle.0.counters;
+                counters.put.add(need.events as u64);
+                counters.put_commits.add(1);
+                counters
+                    .put_commit_microseconds
+                    .add(begun.elapsed().as_micros() as u64);
                 self.handle.gauge();
             }
             Err(_) => self.handle.0.counters.refused.add(1),
         }
-        put
+        put.map_err(|error| self.handle.0.channel.in_its_words(error))
     }
 }
 

@@ -103,6 +103,55 @@ pub struct ChannelCounters {
     pub capacity: Gauge,
     pub pinned_bytes: Gauge,
     pub memory_events: Gauge,
+    pub put_commits: Counter,
+    pub put_commit_microseconds: Counter,
+    /// Of a channel in files; cells of no page for others.
+    pub storage: StorageCounters,
+}
+
+/// Counts of a channel in files; kept by the channel, see [`Channel::count_in`](super::channel::Channel::count_in).
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "the metric of the same name has the help text")]
+pub struct StorageCounters {
+    pub open: Gauge,
+    pub unhealthy: Gauge,
+    pub put_errors: Counter,
+    pub take_errors: Counter,
+    pub corrupt_ranges: Counter,
+    pub lost_events: Counter,
+    pub in_doubt: Gauge,
+    pub poisoned: Counter,
+    pub parked: Gauge,
+    pub replay_milliseconds: Gauge,
+    pub syncs: Counter,
+    pub sync_microseconds: Counter,
+    pub block_bytes: Counter,
+    pub block_event_bytes: Counter,
+}
+
+impl StorageCounters {
+    /// The cells of one channel.
+    pub fn new(registry: &Registry, name: &str, type_name: &str) -> Self {
+        let labels = [("component", name), ("type", type_name)];
+        let counter = |m| registry.counter(m, &labels);
+        let gauge = |m| registry.gauge(m, &labels);
+        Self {
+            open: gauge(metric::CHANNEL_OPEN),
+            unhealthy: gauge(metric::CHANNEL_UNHEALTHY),
+            put_errors: counter(metric::CHANNEL_PUT_ERRORS),
+            take_errors: counter(metric::CHANNEL_TAKE_ERRORS),
+            corrupt_ranges: counter(metric::CHANNEL_CORRUPT_RANGES),
+            lost_events: counter(metric::CHANNEL_LOST_EVENTS),
+            in_doubt: gauge(metric::CHANNEL_IN_DOUBT),
+            poisoned: counter(metric::CHANNEL_POISONED),
+            parked: gauge(metric::CHANNEL_IO_PARKED),
+            replay_milliseconds: gauge(metric::CHANNEL_REPLAY_MILLISECONDS),
+            syncs: counter(metric::CHANNEL_SYNCS),
+            sync_microseconds: counter(metric::CHANNEL_SYNC_MICROSECONDS),
+            block_bytes: counter(metric::CHANNEL_BLOCK_BYTES),
+            block_event_bytes: counter(metric::CHANNEL_BLOCK_EVENT_BYTES),
+        }
+    }
 }
 
 impl ChannelCounters {
@@ -122,6 +171,9 @@ impl ChannelCounters {
             capacity: registry.gauge(metric::CHANNEL_CAPACITY_EVENTS, &labels),
             pinned_bytes: registry.gauge(metric::CHANNEL_PINNED_BYTES, &labels),
             memory_events: registry.gauge(metric::CHANNEL_MEMORY_EVENTS, &labels),
+            put_commits: counter(metric::CHANNEL_PUT_COMMITS),
+            put_commit_microseconds: counter(metric::CHANNEL_PUT_COMMIT_MICROSECONDS),
+            storage: StorageCounters::default(),
         }
     }
 }

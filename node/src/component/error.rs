@@ -15,6 +15,8 @@ pub enum Kind {
     RejectEvents,
     /// An invariant is broken. Counted as a crash.
     Bug,
+    /// The operator wants the process to end rather than to go on without this component.
+    Fatal,
 }
 
 /// A failure of a running component.
@@ -62,6 +64,15 @@ impl RunError {
     pub fn bug(message: impl Into<String>) -> Self {
         Self {
             kind: Kind::Bug,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The process is to end.
+    pub fn fatal(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Fatal,
             message: message.into(),
             source: None,
         }

@@ -85,9 +85,11 @@ impl ChannelHost {
         self.recipe.env.faults.point(Stage::ChannelTick, handle.name());
         handle.gauge();
         if let Err(broken) = handle.channel().check() {
-            self.note.leave(Exit::Failed(RunError::bug(format!(
-                "books do not balance: {broken}"
-            ))));
+            let error = match handle.channel().is_fatal() {
+                true => RunError::fatal(broken),
+                false => RunError::bug(format!("channel cannot go on: {broken}")),
+            };
+            self.note.leave(Exit::Failed(error));
             ctx.stop();
         }
     }

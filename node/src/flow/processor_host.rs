@@ -85,7 +85,7 @@ async fn rounds(mut processor: Box<dyn DynProcessor>, ctx: ProcessorContext) -> 
             continue;
         };
         let wait = match error.kind() {
-            Kind::Bug | Kind::Reconfigure => return Err(error),
+            Kind::Bug | Kind::Reconfigure | Kind::Fatal => return Err(error),
             Kind::RetryAfter(after) => backoff.fail().max(after),
             Kind::RejectEvents => backoff.fail().max(BACKOFF_CAP),
         };

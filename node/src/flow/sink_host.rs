@@ -304,7 +304,7 @@ impl Drop for Worker {
 
 /// Whether the supervisor has to know.
 fn is_fatal(error: &RunError) -> bool {
-    matches!(error.kind(), Kind::Bug | Kind::Reconfigure)
+    matches!(error.kind(), Kind::Bug | Kind::Reconfigure | Kind::Fatal)
 }
 
 #[cfg(test)]

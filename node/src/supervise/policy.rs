@@ -66,6 +66,7 @@ impl Policy {
                 }
                 Answer::Retry(self.retries.fail().max(after))
             }
+            Kind::Fatal => Answer::Escalate,
             Kind::Reconfigure if self.leaf => Answer::Park(None),
             Kind::RejectEvents | Kind::Reconfigure | Kind::Bug => {
                 match self.crashes.failed(now, self.started) {
@@ -82,6 +83,15 @@ impl Policy {
 mod tests {
     use super::*;
     use crate::component::error::RunError;
+
+    #[test]
+    fn what_is_fatal_ends_leaf_and_supervisor_at_once() {
+        for leaf in [true, false] {
+            let mut policy = Policy::new(leaf, 1);
+            let fatal = Exit::Failed(RunError::fatal("the disk is gone"));
+            assert_eq!(policy.ended(Time::ZERO, &fatal), Answer::Escalate);
+        }
+    }
 
     fn panicked() -> Exit {
         Exit::Panicked("boom".into())

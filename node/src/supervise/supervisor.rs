@@ -3,7 +3,7 @@
 use super::child::{ChildSpec, Children, Strategy};
 use super::policy::{Answer, Policy};
 use crate::component::context::derived_seed;
-use crate::component::error::RunError;
+use crate::component::error::{Kind, RunError};
 use crate::component::fault::Stage;
 use crate::flow::board::State;
 use crate::flow::env::Env;
@@ -252,9 +252,17 @@ impl Supervisor {
                 }
             }
             Answer::Escalate => {
-                tracing::error!(child = title, %exit, %supervisor, "crashed too often; giving up");
-                let message = format!("{title} crashed too often: {exit}");
-                self.note.leave(Exit::Failed(RunError::bug(message)));
+                let error = match exit {
+                    Exit::Failed(error) if error.kind() == Kind::Fatal => {
+                        tracing::error!(child = title, %exit, %supervisor, "fatal; giving up");
+                        RunError::fatal(format!("{title}: {exit}"))
+                    }
+                    _ => {
+                        tracing::error!(child = title, %exit, %supervisor, "crashed too often; giving up");
+                        RunError::bug(format!("{title} crashed too often: {exit}"))
+                    }
+                };
+                self.note.leave(Exit::Failed(error));
                 ctx.stop();
             }
         }

@@ -82,6 +82,35 @@ pub struct FlumeEntry {
     counters: Vec<(&'static str, Counter, AtomicU64)>,
     /// Sources: open connections. Channels: events and capacity.
     gauges: Vec<Gauge>,
+    /// What only file channels have.
+    storage: Option<Storage>,
+}
+
+/// What Flume shows of its file channel besides, and the alarms, which Flume does not have. They are never set back.
+#[derive(Debug)]
+struct Storage {
+    open: Gauge,
+    unhealthy: Gauge,
+    counters: Vec<(&'static str, Counter)>,
+}
+
+const FILE_CHANNEL: &[(&str, m::Metric)] = &[
+    ("EventPutErrorCount", m::CHANNEL_PUT_ERRORS),
+    ("EventTakeErrorCount", m::CHANNEL_TAKE_ERRORS),
+    ("CorruptRangeCount", m::CHANNEL_CORRUPT_RANGES),
+    ("LostEventCount", m::CHANNEL_LOST_EVENTS),
+    ("PoisonedCount", m::CHANNEL_POISONED),
+];
+
+impl Storage {
+    fn new(registry: &Registry, labels: &[(&'static str, &str)]) -> Self {
+        let counter = |(key, metric): &(&'static str, m::Metric)| (*key, registry.counter(*metric, labels));
+        Self {
+            open: registry.gauge(m::CHANNEL_OPEN, labels),
+            unhealthy: registry.gauge(m::CHANNEL_UNHEALTHY, labels),
+            counters: FILE_CHANNEL.iter().map(counter).collect(),
+        }
+    }
 }
 
 impl FlumeEntry {
@@ -106,6 +135,8 @@ impl FlumeEntry {
                 .iter()
                 .map(|metric| registry.gauge(*metric, &labels))
                 .collect(),
+            storage: (kind == ComponentKind::Channel && type_name == "file")
+                .then(|| Storage::new(registry, &labels)),
         })
     }
 
@@ -156,6 +187,18 @@ impl FlumeEntry {
                 );
             }
             _ => {}
+        }
+        if let Some(storage) = &self.storage {
+            let open = storage.open.value() == 1;
+            put("Open", open.to_string());
+            put("Closed", u8::from(!open).to_string());
+            put("Unhealthy", storage.unhealthy.value().to_string());
+            // There is no checkpoint whose writing could fail.
+            put("CheckpointWriteErrorCount", "0".to_owned());
+            put("CheckpointBackupWriteErrorCount", "0".to_owned());
+            for (key, cell) in &storage.counters {
+                put(key, cell.value().to_string());
+            }
         }
         Value::Object(object)
     }
@@ -214,6 +257,28 @@ mod tests {
         assert_eq!(keys(ComponentKind::Source), 13);
         assert_eq!(keys(ComponentKind::Sink), 13);
         assert_eq!(keys(ComponentKind::Channel), 10);
+    }
+
+    #[test]
+    fn a_file_channel_shows_more_and_its_alarms_stay() {
+        let registry = Registry::default();
+        let labels = [("component", "c1"), ("type", "file")];
+        registry.counter(m::CHANNEL_CORRUPT_RANGES, &labels).add(2);
+        let entry = FlumeEntry::new(&registry, ComponentKind::Channel, "c1", "file");
+        entry.started(1_000);
+        assert_eq!(
+            (value(&entry, "Open"), value(&entry, "Closed")),
+            ("false".to_owned(), "1".to_owned())
+        );
+        registry.gauge(m::CHANNEL_OPEN, &labels).set(1);
+        assert_eq!(
+            (value(&entry, "Open"), value(&entry, "Closed")),
+            ("true".to_owned(), "0".to_owned())
+        );
+        assert_eq!(
+            (value(&entry, "CorruptRangeCount"), value(&entry, "Unhealthy")),
+            ("2".to_owned(), "0".to_owned())
+        );
     }
 
     #[test]

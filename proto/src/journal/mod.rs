@@ -36,6 +36,7 @@
 mod block;
 mod codec;
 mod record;
+mod scar;
 mod segment;
 
 pub use block::{
@@ -43,6 +44,7 @@ pub use block::{
     payload_crc,
 };
 pub use record::{Digest, END, Lane, Outcome, Range, Ranges, Record, RecordError, Records, write_record};
+pub use scar::Scar;
 pub use segment::{MetaPage, PageError, SegmentHead};
 
 /// Sectors are smaller, pages are not: what is written starts and ends on such a boundary.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of a segment, unless `maxFileSize` is less.
-const SEGMENT_BYTES: u64 = 64 << 20;
-const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 
 /// Settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,11 @@ pub struct Config {
     pub minimum_required_space: u64,
     /// `maxFileSize`: bytes of a segment, as far as that is less than 64 MiB.
     pub segment_bytes: u64,
+    /// `durability` (ours): when what is committed is synced; default with every commit.
+    pub durability: Durability,
+    /// `onIoError` (ours): whether the process ends when a write or sync fails, or the channel opens anew, and rests when
+    /// that happens twice within ten minutes; default park.
+    pub exits_on_io_error: bool,
     /// `onCorruption` (ours): whether damage is skipped and reported, or stops the channel; default stop.
     pub skip_damage: bool,
 }
@@ -66,7 +71,9 @@ impl Config {
             keep_alive,
             minimum_required_space: minimum.max(1 << 20),
             segment_bytes: max_file.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES),
-            skip_damage: on_corruption(keys),
+            skip_damage: one_of(keys, "onCorruption", ["stop", "skip"]),
+            exits_on_io_error: one_of(keys, "onIoError", ["park", "exit"]),
+            durability: Durability::read(keys),
         };
         for (key, why) in WITHOUT_MEANING {
             keys.without_effect(key, why);
@@ -157,16 +164,55 @@ fn data_dirs(keys: &mut Keys) -> Vec<PathBuf> {
     dirs
 }
 
-fn on_corruption(keys: &mut Keys) -> bool {
-    let text = keys.text("onCorruption").unwrap_or_else(|| "stop".to_owned());
-    let skip = text.eq_ignore_ascii_case("skip");
-    if !skip && !text.eq_ignore_ascii_case("stop") {
-        keys.wrong(
-            "onCorruption",
-            &format!("expected stop or skip, found \"{text}\""),
-        );
+/// Whether a word is the second one; the first one is the default.
+fn one_of(keys: &mut Keys, key: &str, words: [&str; 2]) -> bool {
+    let Some(text) = keys.text(key) else {
+        return false;
+    };
+    let second = text.eq_ignore_ascii_case(words[1]);
+    if !second && !text.eq_ignore_ascii_case(words[0]) {
+        let message = format!("expected {} or {}, found \"{text}\"", words[0], words[1]);
+        keys.wrong(key, &message);
     }
-    skip
+    second
+}
+
+/// When what is committed is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Before it is acknowledged.
+    Commit,
+    /// At most so much later: a power cut loses what came since.
+    Interval(Duration),
+    /// When the system sees fit, and when a segment ends.
+    None,
+}
+
+impl Durability {
+    fn read(keys: &mut Keys) -> Self {
+        const KEY: &str = "durability";
+        let text = keys.text(KEY).unwrap_or_else(|| "commit".to_owned());
+        let millis = text
+            .strip_prefix("interval:")
+            .and_then(|ms| ms.trim().parse().ok())
+            .filter(|ms| (1..=60_000).contains(ms));
+        let durability = match (text.as_str(), millis) {
+            ("commit", _) => return Self::Commit,
+            ("none", _) => Self::None,
+            (_, Some(ms)) => Self::Interval(Duration::from_millis(ms)),
+            _ => {
+                let message = format!("expected commit, interval:<1 to 60000 ms> or none, found \"{text}\"");
+                keys.wrong(KEY, &message);
+                return Self::Commit;
+            }
+        };
+        let message = format!(
+            "\"{text}\" is weaker than commit: events are acknowledged before they are on the disk, and a power cut loses \
+             the last ones; a kill of the process does not"
+        );
+        keys.warn(KEY, "weaker", message);
+        durability
+    }
 }
 
 fn encryption(keys: &mut Keys) {
@@ -201,6 +247,8 @@ pub struct Settings {
     pub skip_damage: bool,
     /// Whether positions are kept in the log, with the events that they belong to.
     pub keeps_positions: bool,
+    pub durability: Durability,
+    pub exits_on_io_error: bool,
 }
 
 impl Settings {

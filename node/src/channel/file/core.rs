@@ -5,13 +5,18 @@ use super::ahead::Done;
 use super::spillable::room::{Room, RoomLimits};
 use super::store::{self, PutRequest, Request, TakeRequest};
 use crate::component::channel::{ChannelError, ChannelLimits, Position};
+use crate::component::counters::StorageCounters;
 use crate::component::queue::{Origin, Piece, State};
 use bytes::Bytes;
 use cluster::journal::Books;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
+
+/// So many failures of the disk within [`POISONING_PERIOD`] make the channel rest for as long.
+const POISONINGS_MAX: usize = 2;
+const POISONING_PERIOD: Duration = Duration::from_secs(600);
 
 /// How far the logs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub struct Core {
     /// For takers: events came in, came back or were loaded.
     pub filled: Notify,
     pub phase: watch::Sender<Phase>,
+    /// Where it counts; its own cells as long as nobody has given it any.
+    pub cells: OnceLock<StorageCounters>,
 }
 
 /// Everything behind the lock.
@@ -54,10 +61,12 @@ pub struct Inner {
     /// Larger for every position; over restarts too.
     pub next_stamp: u64,
     pub stop: bool,
-    /// Events that were lost to damage in this process's life.
-    pub damaged: u64,
     /// A sync has failed in this process's life.
     pub distrust: bool,
+    /// When writes or syncs failed, the last ones.
+    poisonings: VecDeque<Instant>,
+    /// What ended the thread last was such a failure.
+    pub is_poisoned: bool,
 }
 
 impl Inner {
@@ -74,8 +83,9 @@ impl Inner {
             stamps: HashMap::new(),
             next_stamp: 0,
             stop: false,
-            damaged: 0,
             distrust: false,
+            poisonings: VecDeque::new(),
+            is_poisoned: false,
         }
     }
 
@@ -157,12 +167,14 @@ impl Inner {
         let (generation, ticket) = (self.queue.generation, self.queue.next_ticket);
         let open = self.queue.open;
         let shards = self.requests.len();
+        let poisonings = std::mem::take(&mut self.poisonings);
         let mut old = std::mem::replace(
             self,
             Self {
                 distrust: true,
-                damaged: self.damaged,
                 next_stamp: self.next_stamp,
+                poisonings,
+                is_poisoned: self.is_poisoned,
                 ..Self::new(limits, shards)
             },
         );
@@ -262,8 +274,33 @@ impl Core {
         // A smaller capacity than what is there: nothing is lost, nothing more is let in.
         inner.queue.held_at_shrinking = inner.queue.used.events;
         drop(inner);
+        self.cells().open.set(1);
+        self.cells().unhealthy.set(0);
         self.phase.send_replace(Phase::Open);
         self.filled.notify_one();
+    }
+
+    /// A write or a sync has failed.
+    pub fn poisoned(&self, now: Instant) {
+        self.cells().poisoned.add(1);
+        let mut inner = self.inner();
+        inner.is_poisoned = true;
+        inner.poisonings.push_back(now);
+        let more = inner.poisonings.len().saturating_sub(POISONINGS_MAX);
+        inner.poisonings.drain(..more);
+    }
+
+    /// How long the channel rests, because its disk has failed too often.
+    pub fn rests(&self, now: Instant) -> Option<Duration> {
+        let inner = self.inner();
+        let first = inner
+            .poisonings
+            .front()
+            .filter(|_| inner.poisonings.len() >= POISONINGS_MAX)?;
+        let last = inner.poisonings.back()?;
+        let is_often = last.duration_since(*first) < POISONING_PERIOD;
+        let rest = POISONING_PERIOD.checked_sub(now.saturating_duration_since(*last))?;
+        (is_often && !rest.is_zero()).then_some(rest)
     }
 
     /// Puts what was read from the logs into the queue.
@@ -288,13 +325,13 @@ impl Core {
         WINDOW_BYTES.saturating_sub(self.inner().window_bytes())
     }
 
-    pub fn damaged(&self, events: u64) {
-        self.inner().damaged += events;
+    /// The cells to count in.
+    pub fn cells(&self) -> &StorageCounters {
+        self.cells.get_or_init(StorageCounters::default)
     }
 
     pub fn lost(&self, events: u64) {
         let mut inner = self.inner();
-        inner.damaged += events;
         inner.on_disk -= events;
         inner.queue.used.events -= events as usize;
         inner.lost_unread();
@@ -310,6 +347,8 @@ impl Core {
             Some(why) => ChannelError::Storage(why.clone()),
             None => ChannelError::Unavailable,
         };
+        self.cells().open.set(0);
+        self.cells().unhealthy.set(u64::from(failed.is_some()));
         let mut inner = self.inner();
         let waiting = inner.abandon();
         // Before they hear of it: whoever does may ask at once how things are. And under the lock: a put that finds the

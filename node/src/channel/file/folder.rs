@@ -102,6 +102,14 @@ pub fn look(data_dir: &Path) -> Result<Found, FolderError> {
     Ok(Found::Nothing)
 }
 
+/// Whose a data folder is; none if it is nobody's, or not there.
+///
+/// # Errors
+/// The page cannot be read, or is not ours.
+pub fn meta(data_dir: &Path) -> Result<Option<MetaPage>, FolderError> {
+    read_meta(&data_dir.join(FOLDER).join(META))
+}
+
 fn has_segments(folder: &Path) -> bool {
     let is_segment = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("seg-");
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(is_segment))

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | channel full, disk full | puts are refused with ChannelFull; takes go on, and freed space is used again |
 //! | a write or sync fails | nothing more is acknowledged; everybody hears "storage failed"; the log is opened anew, and what is really on the disk counts |
+//! | that twice within ten minutes | the channel rests for ten minutes, with an alarm; with `onIoError = exit` the first time ends the process, with 70 |
 //! | an acknowledged byte cannot be read | the channel stops and names the place; with `onCorruption = skip` the rest flows on, and the lost events are named and counted |
 //! | folder of another program, of a newer version, in use | refused with what was found; nothing is touched |
 //! | Flume's own files in dataDirs | refused at start, with the command that moves their events here |
@@ -26,8 +27,9 @@
 mod ahead;
 mod config;
 mod core;
+mod damage;
 pub mod flume;
-mod folder;
+pub mod folder;
 mod spillable;
 mod store;
 
@@ -37,6 +39,7 @@ pub use spillable::{Config as SpillableConfig, TYPE as SPILLABLE};
 use self::core::{Core, Inner, Phase};
 use crate::component::BoxFuture;
 use crate::component::channel::{Channel, ChannelError, ChannelLimits, Claim, Position, Ticket, Want};
+use crate::component::counters::ChannelCounters;
 use crate::component::error::BuildError;
 use crate::component::keys::Keys;
 use crate::component::queue::{Origin, Piece, Waiter};
@@ -47,9 +50,9 @@ use config::Settings;
 use proto::event::Batch;
 use proto::journal::Range;
 use spillable::room::RoomLimits;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::{PutRequest, Request, TakeRequest};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -66,6 +69,11 @@ pub const TYPE: Type<Arc<dyn Channel>> = Type {
         Ok(Arc::new(config.build(&ctx.name)?))
     },
 };
+
+/// Sizes of a log whose longest segment is so long, for whoever opens one without a channel.
+pub fn log_sizes(segment_bytes: u64) -> cluster::journal::Config {
+    store::log_config(segment_bytes.clamp(config::SEGMENT_BYTES_MIN, config::SEGMENT_BYTES))
+}
 
 /// Bytes of events that are kept in memory besides the log, at most; one put more may be.
 const WINDOW_BYTES: usize = 8 << 20;
@@ -90,6 +98,8 @@ impl Config {
             segment_bytes: self.segment_bytes,
             skip_damage: self.skip_damage,
             keeps_positions: limits.durable,
+            durability: self.durability,
+            exits_on_io_error: self.exits_on_io_error,
         };
         // One more for what is saved of memory.
         let mut inner = Inner::new(limits, self.data_dirs.len() + 1);
@@ -99,6 +109,7 @@ impl Config {
             work: Condvar::new(),
             filled: Notify::new(),
             phase: watch::Sender::new(Phase::Closed),
+            cells: OnceLock::new(),
         });
         Ok(FileChannel {
             core,
@@ -138,6 +149,15 @@ impl FileChannel {
             self.core.phase.send_replace(Phase::Open);
             return; // all is in memory
         }
+        if let Some(rest) = self.core.rests(Instant::now()) {
+            let text = format!("the disk failed twice within ten minutes: the channel rests for {rest:.0?}");
+            tracing::error!(channel = &*self.settings.name, "{text}");
+            self.core.cells().parked.set(1);
+            self.core.phase.send_replace(Phase::Failed(text));
+            return;
+        }
+        self.core.cells().parked.set(0);
+        self.inner().is_poisoned = false;
         self.core.phase.send_replace(Phase::Closed);
         let (core, settings) = (self.core.clone(), self.settings.clone());
         let distrust = self.inner().distrust;
@@ -573,6 +593,23 @@ impl Channel for FileChannel {
             let _ = thread.join();
         }
         self.inner().room.events()
+    }
+
+    fn in_its_words(&self, error: ChannelError) -> ChannelError {
+        match error {
+            ChannelError::Full => ChannelError::FileFull {
+                channel: self.settings.name.clone(),
+            },
+            other => other,
+        }
+    }
+
+    fn is_fatal(&self) -> bool {
+        self.settings.exits_on_io_error && self.inner().is_poisoned
+    }
+
+    fn count_in(&self, counters: &ChannelCounters) {
+        let _ = self.core.cells.set(counters.storage.clone());
     }
 
     fn check(&self) -> Result<(), String> {

@@ -12,8 +12,9 @@
 
 use super::WINDOW_BYTES;
 use super::ahead::{self, Done, Job, Read, Stored};
-use super::config::Settings;
+use super::config::{Durability, Settings};
 use super::core::{Answer, Core, Inner};
+use super::damage;
 use super::folder::{Folder, RealDisk};
 use crate::component::channel::{ChannelError, Claim, Position};
 use crate::component::queue::{Origin, Piece};
@@ -27,7 +28,7 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
@@ -43,6 +44,16 @@ pub enum Request {
     Put(PutRequest),
     /// Events are gone, and a position.
     Take(TakeRequest),
+}
+
+impl Request {
+    /// Bytes of its events.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(put) => put.blocks.iter().map(Bytes::len).sum(),
+            Self::Take(_) => 0,
+        }
+    }
 }
 
 /// A put on its way into the log.
@@ -88,6 +99,8 @@ pub struct Store<'a> {
     pub(super) core: &'a Core,
     pub(super) settings: &'a Settings,
     pub(super) shards: Vec<Shard>,
+    /// When everything was last synced, if that is not done with every commit.
+    synced: Instant,
 }
 
 /// Opens the logs of all data folders and serves until it is told to stop, or something fails that only opening anew
@@ -97,6 +110,7 @@ pub fn run(core: &Core, settings: &Settings, distrust: bool) -> Result<(), Strin
         core,
         settings,
         shards: Vec::new(),
+        synced: Instant::now(),
     };
     store.open(distrust)?;
     std::thread::scope(|scope| {
@@ -111,6 +125,7 @@ pub fn run(core: &Core, settings: &Settings, distrust: bool) -> Result<(), Strin
 
 impl Store<'_> {
     fn open(&mut self, distrust: bool) -> Result<(), String> {
+        let begun_all = Instant::now();
         let channel = uuid::Uuid::new_v4().into_bytes();
         let count = self.settings.data_dirs.len();
         let mut channels = Vec::new();
@@ -133,6 +148,10 @@ impl Store<'_> {
         if !self.settings.keeps_positions {
             self.take_positions_back()?;
         }
+        self.core
+            .cells()
+            .replay_milliseconds
+            .set(begun_all.elapsed().as_millis() as u64);
         self.core.opened(self.shards.iter().map(|s| s.log.books()));
         Ok(())
     }
@@ -153,10 +172,12 @@ impl Store<'_> {
             skip_damage: self.settings.skip_damage,
             distrust,
         };
-        let begun = std::time::Instant::now();
-        let (log, report) =
-            Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
+        let begun = Instant::now();
+        let (mut log, report) = Log::open(folder.disk.clone(), how).map_err(|e| damage::refused(path, &e))?;
         self.tell(path, &log, &report, begun.elapsed());
+        if self.settings.durability != Durability::Commit {
+            log.sync_later();
+        }
         Ok(Shard {
             loaded: log.books().floor(),
             behind: log.books().live() > 0,
@@ -169,28 +190,22 @@ impl Store<'_> {
         })
     }
 
-    fn refused(&self, path: &std::path::Path, why: &str) -> String {
-        format!("{}: {why}", path.display())
-    }
-
     fn tell(&self, path: &std::path::Path, log: &Log<RealDisk>, report: &Report, took: Duration) {
         let (channel, folder, events) = (&*self.settings.name, path.display(), log.books().live());
         info!(channel, %folder, events, blocks = report.blocks, ?took, torn = report.torn, "file channel is open");
-        for skipped in &report.skipped {
-            error!(
-                channel, %folder, file = skipped.name, from_lsn = skipped.start_lsn, to_lsn = skipped.end_lsn,
-                first_event = skipped.events.start, next_event = skipped.events.end,
-                "damaged and skipped: these events are lost, others may come twice"
-            );
-            self.core.damaged(skipped.events.len());
+        for damage in &report.skipped {
+            damage::tell(&self.settings.name, self.core.cells(), damage);
+        }
+        if let Some(below) = log.books().in_doubt() {
+            warn!(channel, %folder, below, "events may come twice until those below that number are delivered");
+            self.core.cells().in_doubt.set(1);
         }
     }
 
     fn serve(&mut self, jobs: &Sender<Job>) -> Result<(), String> {
         self.refill(jobs)?;
         loop {
-            let idle = (!self.shards.iter().all(|s| s.ticked)).then_some(IDLE);
-            let work = self.core.wait(idle, !self.waits_for_reading());
+            let work = self.core.wait(self.idle(), !self.waits_for_reading());
             let has_requests = !work.requests.iter().all(VecDeque::is_empty);
             if work.stop && !has_requests {
                 self.save();
@@ -209,6 +224,7 @@ impl Store<'_> {
                 self.take_over(done)?;
             }
             self.refill(jobs)?;
+            self.sync_in_time()?;
         }
     }
 
@@ -249,22 +265,83 @@ impl Store<'_> {
         }
     }
 
+    /// How long it may wait for work.
+    fn idle(&self) -> Option<Duration> {
+        match self.settings.durability {
+            Durability::Commit => (!self.shards.iter().all(|s| s.ticked)).then_some(IDLE),
+            Durability::Interval(every) => {
+                let unsynced = self.shards.iter().any(|shard| !shard.log.is_synced());
+                unsynced.then(|| {
+                    every
+                        .saturating_sub(self.synced.elapsed())
+                        .max(Duration::from_millis(1))
+                })
+            }
+            Durability::None => None,
+        }
+    }
+
+    /// With `durability = interval`: syncs what was committed, if it is time.
+    fn sync_in_time(&mut self) -> Result<(), String> {
+        let Durability::Interval(every) = self.settings.durability else {
+            return Ok(());
+        };
+        if self.synced.elapsed() < every {
+            return Ok(());
+        }
+        for shard in &mut self.shards {
+            if let Err(why) = shard.log.sync() {
+                self.core.poisoned(Instant::now());
+                return Err(why.to_string());
+            }
+        }
+        self.synced = Instant::now();
+        Ok(())
+    }
+
     /// One sync a shard for everything that has come together.
     fn commit(&mut self, requests: Vec<VecDeque<Request>>) -> Result<(), String> {
+        let (begun, before) = (Instant::now(), self.written());
+        let payload: usize = requests.iter().flatten().map(Request::bytes).sum();
+        let busy = requests.iter().filter(|r| !r.is_empty()).count();
         let results = side_by_side(&mut self.shards, requests)?;
+        let cells = self.core.cells();
+        cells.syncs.add(busy as u64);
+        cells.sync_microseconds.add(begun.elapsed().as_micros() as u64);
+        cells.block_bytes.add(self.written().saturating_sub(before));
+        cells.block_event_bytes.add(payload as u64);
         let (mut poisoned, mut answers) = (None, Vec::new());
         let mut inner = self.core.inner();
         for (shard, results) in results {
             for (request, result) in results {
                 if let Err(CommitError::Poisoned(why)) = &result {
                     poisoned.get_or_insert_with(|| why.to_string());
+                    match request {
+                        Request::Put(_) => cells.put_errors.add(1),
+                        Request::Take(_) => cells.take_errors.add(1),
+                    }
                 }
                 answers.push(settle(&mut self.shards, &mut inner, shard, request, result));
             }
         }
         drop(inner);
         self.core.answer(answers);
-        poisoned.map_or(Ok(()), Err)
+        if cells.in_doubt.value() == 1 && self.shards.iter().all(|s| s.log.books().in_doubt().is_none()) {
+            info!(
+                channel = &*self.settings.name,
+                "what was in doubt is delivered: events come once again"
+            );
+            cells.in_doubt.set(0);
+        }
+        poisoned.map_or(Ok(()), |why| {
+            self.core.poisoned(Instant::now());
+            Err(why)
+        })
+    }
+
+    /// Bytes of blocks, so far.
+    fn written(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.log.durable_lsn()).sum()
     }
 
     /// Loads events while the window has room, the oldest of all shards first, and has more of them read.
@@ -335,13 +412,21 @@ impl Store<'_> {
             Some(_) if !shard.log.has_segment(read.number) => Ok(()),
             Some(ReadError::Disk(why)) => Err(why.to_string()),
             Some(damaged) => {
-                let text = damaged.to_string();
-                if !self.settings.skip_damage {
-                    return Err(format!("{text}; onCorruption = skip goes on behind it"));
+                // What stands before it is read, and waits to be loaded.
+                let last = shard.heads.back().map_or(0, |stored| stored.events.end);
+                let found = damage::met(&shard.log, damaged, shard.loaded.max(last))?;
+                if !found.lost.is_empty() && !self.settings.skip_damage {
+                    let path = &self.settings.data_dirs[n.min(self.settings.data_dirs.len() - 1)];
+                    let todo = damage::what_to_do(path);
+                    return Err(format!("{}: {found}; {todo}", path.display()));
                 }
-                error!(channel = &*self.settings.name, "{text}: skipped");
-                if let ReadError::Damaged { number, end_lsn, .. } = damaged {
-                    reader.skip(number, end_lsn);
+                reader.skip(found.number, found.end_lsn);
+                if found.lost.is_empty() {
+                    // Delivered, or given up before: nobody misses it, and nobody needs to be called.
+                    warn!(channel = &*self.settings.name, "passed over: {found}");
+                } else {
+                    // Its events are taken and counted where the next readable one is loaded.
+                    damage::tell_range(&self.settings.name, self.core.cells(), &found);
                 }
                 Ok(())
             }
@@ -433,10 +518,16 @@ impl Store<'_> {
         };
         shard.log.commit(&[taken]).remove(0).map_err(|e| e.to_string())?;
         self.core.lost(events);
+        self.core.cells().lost_events.add(events);
         Ok(())
     }
 
     fn tick(&mut self) {
+        if self.settings.durability != Durability::Commit {
+            // Nothing was synced that it could tell of.
+            self.shards.iter_mut().for_each(|shard| shard.ticked = true);
+            return;
+        }
         for shard in self.shards.iter_mut().filter(|s| !s.ticked) {
             if let Err(why) = shard.log.tick() {
                 warn!(channel = &*self.settings.name, %why, "cannot mark the end of the last commit");
@@ -453,6 +544,9 @@ impl Store<'_> {
             };
             if let Err(why) = shard.log.commit(&[close]).remove(0) {
                 warn!(channel = &*self.settings.name, %why, "cannot mark the end of the log");
+            }
+            if let Err(why) = shard.log.sync() {
+                warn!(channel = &*self.settings.name, %why, "cannot sync the end of the log");
             }
         }
     }

@@ -10,7 +10,7 @@ use super::graph::Component;
 use super::plan::{Pipeline, Plan, Processor};
 use super::unbuilt;
 use crate::component::channel::{Channel, ChannelHandle};
-use crate::component::counters::{ChannelCounters, SinkCounters, SourceCounters};
+use crate::component::counters::{ChannelCounters, SinkCounters, SourceCounters, StorageCounters};
 use crate::component::error::{BuildError, RunError};
 use crate::component::interceptor::Interceptor;
 use crate::component::keys::{Finding, Keys, Place, Severity};
@@ -258,7 +258,10 @@ impl<'s> Builder<'s> {
         let env = self.site.env.clone();
         let (name, type_name) = (&made.component.name, &made.recipe.found.name);
         let live = self.reuse.channels.get(name).cloned().unwrap_or_else(|| {
-            let counters = ChannelCounters::new(&env.registry, name, type_name);
+            let mut counters = ChannelCounters::new(&env.registry, name, type_name);
+            if made.value.limits().durable {
+                counters.storage = StorageCounters::new(&env.registry, name, type_name);
+            }
             LiveChannel {
                 handle: ChannelHandle::new(name, made.value, counters, env.faults.clone()),
                 entry: self.entry(ComponentKind::Channel, name, &made.recipe.found),

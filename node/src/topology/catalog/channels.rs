@@ -35,6 +35,8 @@ const FILE: &[Key] = &[
     text("encryption.keyProvider"),
     text("encryption.keyProvider.*"),
     word("onCorruption", &["stop", "skip"]).or("stop").ours(),
+    word("onIoError", &["park", "exit"]).or("park").ours(),
+    text("durability").or("commit").ours(),
     instead("dataDir", "dataDirs"),
     instead("checkpointDirs", "checkpointDir"),
     instead("encrpytion.activeKey", "encryption.activeKey"),
