@@ -31,6 +31,7 @@ fn range(start: u64, end: u64) -> Range {
 }
 
 /// The records of each block, with whether a transaction ends there, and the block's flags.
+// tidy: long function, because it is a table: a record of each kind.
 fn blocks() -> Vec<(u16, Vec<(Record<'static>, bool)>)> {
     let begin = Record::SnapBegin {
         next_event: 100,

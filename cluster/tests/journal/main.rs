@@ -5,7 +5,6 @@
 //! acknowledged. Where the power goes, one history ends in several ways: each is a crash state. `MILLRACE_SEEDS=from..to`
 //! chooses other seeds than the few of a plain test run; a failing seed is printed with the command that runs it again.
 
-#[path = "journal/mutants.rs"]
 mod mutants;
 
 use bytes::Bytes;
