@@ -151,13 +151,18 @@ a1.sources.r1.pollDelay = 5",
     let mut node = last_start(&file);
     until_written(&out, put("last", 1));
     assert_eq!(node.stop(), 0);
-    for line in lines_in(&out) {
-        match line
-            .split_once(' ')
-            .and_then(|(name, n)| Some((name, n.parse().ok()?)))
-        {
-            Some((name, number)) => written.saw(name, number),
-            None => written.saw_corrupt(&line),
+    for path in files_in(&out) {
+        let text = fs::read_to_string(&path).expect("the sink writes text");
+        let mut before = String::new();
+        for line in text.lines() {
+            match line
+                .split_once(' ')
+                .and_then(|(name, n)| Some((name, n.parse().ok()?)))
+            {
+                Some((name, number)) => written.saw(name, number),
+                None => written.saw_corrupt(&format!("{line:?} behind {before:?} in {}", path.display())),
+            }
+            before = line.to_owned();
         }
     }
     written.assert_once_and_in_order();
