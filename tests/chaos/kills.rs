@@ -101,6 +101,13 @@ fn start(file: &Path, rng: &mut SmallRng) -> Option<Node> {
     Some(node)
 }
 
+/// Starts a node that is to stop in order: not before it can be told to, though all may have been written before.
+fn last_start(file: &Path) -> Node {
+    let node = Node::agent("a1", file).start();
+    node.wait_for_line("the start", LIVENESS, |line| line.contains("started"));
+    node
+}
+
 /// Waits until the sink has written so much.
 fn until_written(out: &Path, bytes: u64) {
     wait::until_true("the sink's files to grow", LIVENESS, || bytes_in(out) >= bytes);
@@ -141,16 +148,21 @@ a1.sources.r1.pollDelay = 5",
         until_written(&out, before + rng.random_range(0..=(all - before)));
         kill(&mut node);
     }
-    let mut node = Node::agent("a1", &file).start();
+    let mut node = last_start(&file);
     until_written(&out, put("last", 1));
     assert_eq!(node.stop(), 0);
-    for line in lines_in(&out) {
-        match line
-            .split_once(' ')
-            .and_then(|(name, n)| Some((name, n.parse().ok()?)))
-        {
-            Some((name, number)) => written.saw(name, number),
-            None => written.saw_corrupt(&line),
+    for path in files_in(&out) {
+        let text = fs::read_to_string(&path).expect("the sink writes text");
+        let mut before = String::new();
+        for line in text.lines() {
+            match line
+                .split_once(' ')
+                .and_then(|(name, n)| Some((name, n.parse().ok()?)))
+            {
+                Some((name, number)) => written.saw(name, number),
+                None => written.saw_corrupt(&format!("{line:?} behind {before:?} in {}", path.display())),
+            }
+            before = line.to_owned();
         }
     }
     written.assert_once_and_in_order();
@@ -216,7 +228,7 @@ a1.sources.r1.port = {port}"
             kill(&mut node);
         }
         stop.store(true, Ordering::SeqCst);
-        let mut node = Node::agent("a1", &file).start();
+        let mut node = last_start(&file);
         let sent = client.join().expect("the client only waits for the node");
         let lines = sent.len() as u64 * BATCH;
         wait::until_true("all events in the files", LIVENESS, || {
@@ -311,7 +323,7 @@ a1.sources.r1.positionFile = {}",
             kill(&mut node);
         });
     }
-    let mut node = Node::agent("a1", &file).start();
+    let mut node = last_start(&file);
     until_written(&out, (0..files).map(size).sum());
     assert_eq!(node.stop(), 0);
     let mut ledger = Ledger::new();

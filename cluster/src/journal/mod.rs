@@ -25,7 +25,7 @@
 //! Promises, by the numbers of the design: F1 acknowledged commits survive whole, F2 nothing uncommitted appears, F3 a
 //! committed take never comes back, F4 positions and duplicates' marks match the events exactly, F5 event numbers
 //! strictly rise, F6 corruption of what was acknowledged is always reported, F7 recovery is idempotent.
-//! `cluster/tests/journal.rs` holds all of them against a model over crashes at every call.
+//! `cluster/tests/journal` holds all of them against a model over crashes at every call.
 
 mod books;
 mod damage;

@@ -65,4 +65,6 @@ pub fn block_bytes(payload: usize) -> usize {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

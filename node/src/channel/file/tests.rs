@@ -348,3 +348,109 @@ async fn a_write_that_fails_stops_everything_and_the_log_is_opened_anew() {
         "{left:?}"
     );
 }
+
+/// Panics of the thread in one run of the test below.
+const PANICS: u64 = 60;
+
+fn at(owner: &str, number: u64) -> Option<Position> {
+    Some(Position {
+        owner: owner.into(),
+        bytes: Bytes::copy_from_slice(number.to_string().as_bytes()),
+    })
+}
+
+fn number_at(channel: &FileChannel, owner: &str) -> u64 {
+    let bytes = channel.position(owner);
+    bytes.map_or(0, |bytes| String::from_utf8_lossy(&bytes).parse().unwrap())
+}
+
+/// A request on which the thread panics, as on a bug.
+fn break_thread(channel: &FileChannel) {
+    let (done, _) = oneshot::channel();
+    let broken = TakeRequest {
+        events: vec![Range { start: 9, end: 3 }],
+        claim: Claim { events: 1, bytes: 0 },
+        position: None,
+        done,
+    };
+    channel.inner().requests[0].push_back(Request::Take(broken));
+    channel.core.work.notify_one();
+}
+
+/// Puts and takes are under way when the thread panics, each at another place between them. Who waits hears of it; and
+/// what is there after the channel was opened anew is what the positions say, which nobody was told otherwise.
+#[tokio::test]
+async fn panics_of_the_thread_lose_and_double_nothing() {
+    let folder = TempDir::new();
+    let channel = open(&folder, &[]);
+    let (mut put, mut taken) = (0_u64, 0_u64);
+    for round in 0..PANICS {
+        let claim = |batch: &Batch| Claim::of(batch);
+        let batches = [0, 1, 2].map(|n| {
+            let first = (put + n * 5) as u32;
+            numbers(first..first + 5, (round * 37 % 900) as usize)
+        });
+        let mut tickets = Vec::new();
+        for batch in &batches {
+            tickets.push(channel.reserve(claim(batch)).await.unwrap());
+        }
+        let lease = if round == 0 { None } else { take(&channel, 6).await };
+        let mut answers: Vec<BoxFuture<'_, Result<(), ChannelError>>> = Vec::new();
+        for (n, (ticket, batch)) in tickets.into_iter().zip(batches).enumerate() {
+            let end = put + (n as u64 + 1) * 5;
+            answers.push(channel.commit_put(ticket, batch, at("source/r1", end)));
+        }
+        let mut took = 0;
+        if let Some((ticket, events)) = lease {
+            let expected: Vec<u32> = (taken as u32..).take(events.len()).collect();
+            assert_eq!(events, expected, "round {round}");
+            took = events.len() as u64;
+            answers.insert(1, channel.commit_take(ticket, at("sink/k1", taken + took)));
+        }
+        // In the order in which they are first polled, and the panic among them.
+        let place = (round as usize) % (answers.len() + 1);
+        let mut heard = Vec::new();
+        let mut pending = Vec::new();
+        for (n, mut answer) in answers.into_iter().enumerate() {
+            if n == place {
+                break_thread(&channel);
+            }
+            match futures_util::poll!(&mut answer) {
+                std::task::Poll::Ready(answer) => heard.push(answer),
+                std::task::Poll::Pending => pending.push(answer),
+            }
+        }
+        if place > heard.len() + pending.len() - 1 {
+            break_thread(&channel);
+        }
+        for answer in pending {
+            let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;
+            heard.push(answer.expect("whoever waits hears of it"));
+        }
+        let mut phase = channel.core.phase.subscribe();
+        let _ = phase.wait_for(|phase| matches!(phase, Phase::Failed(_))).await;
+        drop(phase);
+        assert!(channel.check().is_err());
+        channel.attach();
+        wait_open(&channel);
+        channel.check().unwrap();
+        let (in_log, gone) = (number_at(&channel, "source/r1"), number_at(&channel, "sink/k1"));
+        let acknowledged = heard.iter().filter(|a| a.is_ok()).count() as u64;
+        assert!(
+            (put..=put + 15).contains(&in_log) && (in_log - put).is_multiple_of(5),
+            "whole puts"
+        );
+        assert!(gone == taken || gone == taken + took, "a whole take");
+        let happened = (in_log - put) / 5 + u64::from(gone > taken);
+        assert!(
+            happened >= acknowledged,
+            "round {round}: {acknowledged} acknowledged, {happened} there"
+        );
+        (put, taken) = (in_log, gone);
+        assert_eq!(channel.held() as u64, put - taken, "round {round}");
+    }
+    assert_eq!(
+        drain(&channel).await,
+        (taken as u32..put as u32).collect::<Vec<_>>()
+    );
+}
