@@ -101,7 +101,7 @@ fn import(options: &Options, place: &Place, progress: &Progress) -> Result<Impor
     let mut folders = Folders::own(place, options.dry_run)?;
     let mut imported = Imported {
         is_dry_run: options.dry_run,
-        into: place.into_folders().to_vec(),
+        into: place.target_folders().to_vec(),
         ..Imported::default()
     };
     if folders.is_empty() {
