@@ -1,11 +1,12 @@
 //! Flume's folders: nobody else has them, and their files are set aside before and kept after the import.
 //!
-//! The locks are the ones that Flume takes, on `in_use.lock` by fcntl, so that a running Flume is noticed and none can
-//! start meanwhile. Files are moved by rename and the folders synced; a crash in between leaves some here and some there,
+//! The locks are the ones that Flume asks for, on `in_use.lock` by fcntl: none can start meanwhile. One that runs is noticed
+//! by its open files (`users`), since it loses its own lock at once. Files are moved by rename and the folders synced; a crash in between leaves some here and some there,
 //! which is read as one.
 
 use super::place::Place;
-use super::{Failure, Fault};
+use super::progress::Progress;
+use super::{Failure, Fault, users};
 use crate::channel::file::flume::{IMPORTED, IMPORTING, logs};
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ pub struct Folders {
 
 impl Folders {
     /// Locks the folders and lists their data files. `is_dry` leaves everything untouched.
-    pub fn own(place: &Place, is_dry: bool) -> Result<Self, Failure> {
+    pub fn own(place: &Place, is_dry: bool, progress: &Progress) -> Result<Self, Failure> {
         let mut folders = Self {
             data: place.data.clone(),
             checkpoints: place
@@ -80,8 +81,36 @@ impl Folders {
         if !wrong.is_empty() {
             return Err(Failure::input(wrong.join("\n")));
         }
+        folders.is_unused(progress)?;
         folders.list()?;
         Ok(folders)
+    }
+
+    /// Refuses when a process has a file open in there. With the locks held, no other comes.
+    fn is_unused(&self, progress: &Progress) -> Result<(), Failure> {
+        let all: Vec<&Path> = self
+            .data
+            .iter()
+            .chain(&self.checkpoints)
+            .map(PathBuf::as_path)
+            .collect();
+        let users = users::of(&all);
+        let names: Vec<String> = all.iter().map(|path| path.display().to_string()).collect();
+        let names = names.join(", ");
+        if let Some((id, name)) = users.found.first() {
+            return Err(Failure::input(format!(
+                "{names} is in use by process {id} ({name}): stop the agent, of Flume or of ours, and run the command again"
+            )));
+        }
+        if !users.hidden.is_empty() {
+            let ids: Vec<String> = users.hidden.iter().map(u32::to_string).collect();
+            progress.say(&format!(
+                "Warning: the open files of other users' JVMs cannot be seen (process {}), and Flume's lock does not hold: make \
+                 sure that none of them is the Flume of {names}",
+                ids.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     fn list(&mut self) -> Result<(), Failure> {

@@ -33,6 +33,7 @@ mod place;
 mod progress;
 mod report;
 mod target;
+mod users;
 
 pub use place::{From, Options};
 pub use report::{Imported, Places};
@@ -98,10 +99,10 @@ pub fn run(options: &Options) -> Result<Imported, Failure> {
 
 fn import(options: &Options, place: &Place, progress: &Progress) -> Result<Imported, Failure> {
     let keys = KeyRing::read(&options.keys)?;
-    let mut folders = Folders::own(place, options.dry_run)?;
+    let mut folders = Folders::own(place, options.dry_run, progress)?;
     let mut imported = Imported {
         is_dry_run: options.dry_run,
-        into: place.into_folders().to_vec(),
+        into: place.target_folders().to_vec(),
         ..Imported::default()
     };
     if folders.is_empty() {

@@ -178,7 +178,7 @@ impl Place {
     }
 
     /// Our `dataDirs`.
-    pub fn into_folders(&self) -> &[PathBuf] {
+    pub fn target_folders(&self) -> &[PathBuf] {
         &self.config.data_dirs
     }
 
@@ -234,7 +234,7 @@ fn only_agent(entries: &BTreeMap<String, Entry>, channel: &str) -> Result<String
 
 fn refuse(findings: &[Finding]) -> Result<(), Failure> {
     let errors = findings.iter().filter(|f| f.severity == Severity::Error);
-    let errors: Vec<String> = errors.map(|f| with_place(f)).collect();
+    let errors: Vec<String> = errors.map(with_place).collect();
     if errors.is_empty() {
         Ok(())
     } else {

@@ -188,7 +188,7 @@ fn each_commit_of_an_import_is_where_the_next_run_goes_on() {
         {
             let place = Place::of(&options).unwrap();
             let progress = Progress::start();
-            let mut folders = Folders::own(&place, false).unwrap();
+            let mut folders = Folders::own(&place, false, &Progress::start()).unwrap();
             let files = files::open_all(&folders, &KeyRing::default(), false, &progress).unwrap();
             let read = read(&options, &folders, &files, &progress).unwrap();
             let mut target = Target::open(&place).unwrap();
@@ -373,7 +373,7 @@ fn an_event_that_is_too_large_for_a_channel_is_named() {
     let folder = TempDir::new();
     let data = flume(&folder, "1.11.0-plain");
     let place = Place::of(&options(&data, &data)).unwrap();
-    let folders = Folders::own(&place, true).unwrap();
+    let folders = Folders::own(&place, true, &Progress::start()).unwrap();
     let progress = Progress::start();
     let files = files::open_all(&folders, &KeyRing::default(), false, &progress).unwrap();
     let read = files::replay(&folders, &files, None, &progress).unwrap();

@@ -35,7 +35,7 @@ mod scan;
 
 pub use checkpoint::{CheckpointError, CheckpointMeta, inflight, queue_ranges};
 pub use meta::{Encryption, HEAD_V2_BYTES, LogMeta, MetaError};
-pub use record::{Body, Kind, Put, Record, record, record_bytes};
+pub use record::{Body, Header, Kind, Put, Record, record, record_bytes};
 pub use scan::{Damage, End, Entry, Scan, Step, What};
 
 /// Bytes of one record, at most: twice the largest body that an event may have here. Longer ones are damage.

@@ -53,6 +53,9 @@ pub enum Body<'a> {
     Commit(Kind),
 }
 
+/// Key and value of a header.
+pub type Header<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// An event as it lies in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put<'a> {
@@ -79,8 +82,8 @@ impl<'a> Put<'a> {
     ///
     /// # Errors
     /// A header is not what the format says.
-    pub fn headers(&self) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, DecodeError> {
-        let mut all: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    pub fn headers(&self) -> Result<Vec<Header<'a>>, DecodeError> {
+        let mut all: Vec<Header<'a>> = Vec::new();
         self.each_header(|key, value| {
             let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
             match all.iter_mut().find(|(known, _)| *known == key) {
