@@ -368,6 +368,21 @@ fn mended(seed: u64) {
             "{name} was sound"
         );
     }
+    check_mended(&disk, seed, &channel, &done, seen);
+    let again = run_repair(&disk, seed, &aside).expect("no fault");
+    assert!(!again.changed, "there is nothing left to do");
+}
+
+/// What could be read before a repair: the events, the number of the next one, the sink's position.
+type SeenBefore = (BTreeMap<u64, Vec<u8>>, u64, Option<Vec<u8>>);
+
+fn check_mended(
+    disk: &SimDisk,
+    seed: u64,
+    channel: &Channel<SimDisk>,
+    done: &Repaired,
+    seen: Option<SeenBefore>,
+) {
     let (log, report) = Log::open(disk.clone(), opened(seed)).expect("it opens without a question");
     assert!(report.skipped.is_empty(), "{report:?}");
     let in_doubt = done.found.damages.iter().any(|damage| damage.repeats);
@@ -412,9 +427,6 @@ fn mended(seed: u64) {
             position
         );
     }
-    drop(log);
-    let again = run_repair(&disk, seed, &aside).expect("no fault");
-    assert!(!again.changed, "there is nothing left to do");
 }
 
 /// A disk on which somebody else works between, and inside, the calls of whoever looks.

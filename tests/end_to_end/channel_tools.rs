@@ -181,6 +181,42 @@ fn metric(page: &str, name: &str) -> Option<u64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
+/// Every format, to files and to standard output.
+#[track_caller]
+fn assert_exports(flow: &Flow) {
+    let text = flow.folder.at("c1.txt");
+    let (code, _, err) = run(&["channel", "export", &flow.data(), "--format", "text", "-o", &text]);
+    assert!(code == 0 && err.contains("6000 events"), "{err}");
+    assert_eq!(numbers(Path::new(&text)), (1..=LINES).collect::<Vec<_>>());
+    let (code, _, err) = run(&["channel", "export", &flow.data(), "--format", "text", "-o", &text]);
+    assert!(code == 74 && err.contains("is there already"), "{err}");
+    let (code, out, _) = run(&["channel", "export", &flow.data(), "--format", "json", "-o", "-"]);
+    assert_eq!((code, out.lines().count() as u64), (0, LINES));
+    let first: Value = serde_json::from_str(out.lines().next().unwrap_or_default()).expect("an object");
+    assert!(
+        first["body"]
+            .as_str()
+            .is_some_and(|body| body.starts_with("1 xxx")),
+        "{first}"
+    );
+
+    let avro = flow.folder.at("c1.avro");
+    let (code, _, err) = run(&["channel", "export", &flow.data(), "-o", &avro]);
+    assert!(code == 0 && err.contains("6000 events"), "{err}");
+    let container = fs::read(&avro).expect("the container can be read");
+    let head = String::from_utf8_lossy(&container[..400]).into_owned();
+    assert!(
+        head.starts_with("Obj\u{1}") && head.contains("{\"type\":\"record\",\"name\":\"Event\""),
+        "{head}"
+    );
+    let last = format!("{LINES} xxx");
+    assert!(
+        container
+            .windows(last.len())
+            .any(|window| window == last.as_bytes())
+    );
+}
+
 #[test]
 fn a_channel_at_work_is_inspected_verified_and_exported_and_left_as_it_is() {
     let flow = Flow::new("tools-live");
@@ -222,22 +258,7 @@ fn a_channel_at_work_is_inspected_verified_and_exported_and_left_as_it_is() {
         "{out}"
     );
 
-    let text = flow.folder.at("c1.txt");
-    let (code, _, err) = run(&["channel", "export", &flow.data(), "--format", "text", "-o", &text]);
-    assert!(code == 0 && err.contains("6000 events"), "{err}");
-    assert_eq!(numbers(Path::new(&text)), (1..=LINES).collect::<Vec<_>>());
-    let (code, _, err) = run(&["channel", "export", &flow.data(), "--format", "text", "-o", &text]);
-    assert!(code == 74 && err.contains("is there already"), "{err}");
-    let (code, out, _) = run(&["channel", "export", &flow.data(), "--format", "json", "-o", "-"]);
-    assert_eq!((code, out.lines().count() as u64), (0, LINES));
-    let first: Value = serde_json::from_str(out.lines().next().unwrap_or_default()).expect("an object");
-    assert!(
-        first["body"]
-            .as_str()
-            .is_some_and(|body| body.starts_with("1 xxx")),
-        "{first}"
-    );
-
+    assert_exports(&flow);
     let (code, _, err) = run(&["channel", "repair", &flow.data(), "--skip"]);
     assert!(
         code == 73 && err.contains("already locked") && err.contains("stop the agent first"),

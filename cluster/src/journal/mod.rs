@@ -38,6 +38,7 @@ mod recovery;
 mod repair;
 mod state;
 mod survey;
+mod words;
 
 pub use books::{Books, Reserved, SegmentInfo};
 pub use damage::Damage;

@@ -194,7 +194,7 @@ impl<D: Disk> Log<D> {
             }
             at = self.replay(segment, at, true)?;
             let next = found.get(&(number + 1)).map(|(_, head)| head.previous_end_lsn);
-            at = self.to_its_end(segment, head, at, next, &mut damages)?;
+            at = self.replay_to_end(segment, head, at, next, &mut damages)?;
             torn = next.is_none() && self.something_at(segment, at.end_lsn)?;
         }
         at.settle(&mut damages);
@@ -288,7 +288,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Goes on until nothing follows that was acknowledged. `sealed` is where the next segment says that this one ends.
-    fn to_its_end(
+    fn replay_to_end(
         &mut self,
         segment: &Segment<D::File>,
         head: &SegmentHead,

@@ -13,7 +13,8 @@ use super::log::{Config, Log, Segment, segment_name};
 use super::ranges::RangeSet;
 use super::reader::{Assembly, Chunk, Step, Walk, chunk, next_readable};
 use super::state::{Found, State, StateError, scar_of};
-use proto::journal::{BlockHead, PAGE_BYTES, PageError, Range, Record, Scar, SegmentHead};
+use super::words::describe;
+use proto::journal::{BlockHead, PAGE_BYTES, PageError, Range, Scar, SegmentHead};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use thiserror::Error;
 
@@ -661,63 +662,6 @@ impl<F: Clone> Visit<F> {
                 repeats: false,
                 why: "the segment behind does not follow on its last block".to_owned(),
             }));
-        }
-    }
-}
-
-/// A record in words.
-fn describe(record: &Record<'_>) -> String {
-    let ranges = |ranges: &[Range]| {
-        let texts = ranges.iter().map(|r| match r.len() {
-            1 => r.start.to_string(),
-            _ => format!("{}-{}", r.start, r.end.saturating_sub(1)),
-        });
-        texts.collect::<Vec<_>>().join(",")
-    };
-    match record {
-        Record::Put {
-            first,
-            count,
-            order,
-            events,
-        } => {
-            let last = first + u64::from(*count).saturating_sub(1);
-            format!("Put events {first}-{last}, order {order}, {} bytes", events.len())
-        }
-        Record::Prepared {
-            first,
-            count,
-            seq,
-            events,
-            ..
-        } => {
-            let last = first + u64::from(*count).saturating_sub(1);
-            format!(
-                "Prepared events {first}-{last}, batch {seq}, {} bytes",
-                events.len()
-            )
-        }
-        Record::Take { events } => format!("Take events {}", ranges(events)),
-        Record::SourcePosition { owner, stamp, bytes } | Record::SinkPosition { owner, stamp, bytes } => {
-            format!("Position of {owner}, stamp {stamp}, {} bytes", bytes.len())
-        }
-        Record::Confirm { seqs, .. } => format!("Confirm batches {}", ranges(seqs)),
-        Record::Commit { seqs, .. } => format!("Commit batches {}", ranges(seqs)),
-        Record::Void { seqs, .. } => format!("Void batches {}", ranges(seqs)),
-        Record::Reserve { seq, events, .. } => format!("Reserve events {} for batch {seq}", ranges(events)),
-        Record::SnapSegment { number, events, .. } => {
-            format!("SnapSegment {number:016x}, events {}", ranges(&[*events]))
-        }
-        Record::Epoch { epoch, .. } => format!("Epoch {epoch}"),
-        Record::SnapBegin {
-            next_event, floor, ..
-        } => {
-            format!("SnapBegin, next event {next_event}, all below {floor} are gone")
-        }
-        Record::SnapEnd { records } => format!("SnapEnd, {records} records"),
-        other => {
-            let text = format!("{other:?}");
-            text.split([' ', '{']).next().unwrap_or_default().to_owned()
         }
     }
 }
