@@ -1,6 +1,7 @@
 //! How a log fails.
 
 use super::disk::DiskError;
+use super::keys::KeyError;
 use proto::journal::PageError;
 use thiserror::Error;
 
@@ -43,6 +44,14 @@ pub enum OpenError {
     Stranger {
         /// The file.
         name: String,
+    },
+    /// A segment is encrypted and its key cannot be had; it is not damaged.
+    #[error("{name} {why}")]
+    Key {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        why: KeyError,
     },
     /// No segment is there that begins with a complete snapshot.
     #[error("no segment begins with a complete snapshot; the newest is {name}")]

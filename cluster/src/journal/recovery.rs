@@ -12,13 +12,15 @@
 use super::books::Books;
 use super::disk::{Disk, DiskError, DiskErrorKind};
 use super::error::{CommitError, OpenError};
+use super::keys::{Keys, unlock};
 use super::log::{Config, Log, Segment, Transaction, segment_name};
 use super::reader::{Assembly, Step, Walk, next_readable, scan};
-use proto::journal::{PAGE_BYTES, Range, Record, SegmentHead};
+use proto::journal::{PAGE_BYTES, PageError, Range, Record, SegmentHead};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How a log is opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Opened {
     /// Sizes.
     pub config: Config,
@@ -31,6 +33,9 @@ pub struct Opened {
     /// A sync has failed in this process's life: what the system reads back may not be on the disk, so the newest
     /// segment is written anew before it is believed.
     pub distrust: bool,
+    /// The keys with which segments are written and read. Without any, new segments are in plain, and an old one that is
+    /// not cannot be read.
+    pub keys: Option<Arc<dyn Keys>>,
 }
 
 /// Bytes that were damaged and skipped.
@@ -68,6 +73,8 @@ struct Listing<F> {
     free: Vec<(String, u64)>,
     /// Segments whose header cannot be read.
     broken: BTreeMap<u64, OpenError>,
+    /// Halves of copies of segments that are still there.
+    copies: Vec<String>,
 }
 
 /// The newest segment, as far as it is readable.
@@ -91,9 +98,19 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// The log cannot be served as it is; nothing was changed but for files that no log needs.
     pub fn open(disk: D, how: Opened) -> Result<(Self, Report), OpenError> {
-        let mut log = Self::bare(disk, how.config, how.shard, how.seed);
+        let mut log = Self::bare(disk, &how);
         let mut report = Report::default();
         let listing = log.list(&how)?;
+        // It is not damaged, whatever may be done with what is.
+        let newer = |why: &&OpenError| {
+            let OpenError::Segment { why, .. } = why else {
+                return false;
+            };
+            matches!(why, PageError::Newer(_))
+        };
+        if let Some(why) = listing.broken.values().find(newer) {
+            return Err(why.clone());
+        }
         log.free = listing.free;
         if listing.segments.is_empty() {
             if let Some(why) = listing.broken.into_values().next() {
@@ -102,7 +119,9 @@ impl<D: Disk> Log<D> {
             report.created = true;
             log.make_spares()?;
         } else {
-            log.recover(listing.segments, listing.broken, &how, &mut report)?;
+            let mut found = listing.segments;
+            log.unlock_newest(&mut found, &how, &listing.copies)?;
+            log.recover(found, listing.broken, &how, &mut report)?;
         }
         log.go_on(&how)?;
         log.make_spares()?;
@@ -114,6 +133,7 @@ impl<D: Disk> Log<D> {
             segments: BTreeMap::new(),
             free: Vec::new(),
             broken: BTreeMap::new(),
+            copies: Vec::new(),
         };
         let mut names = self.disk.list()?;
         names.sort_unstable();
@@ -124,8 +144,7 @@ impl<D: Disk> Log<D> {
                 let bytes = self.disk.len(&file)?;
                 listing.free.push((name, bytes));
             } else if stem("copy-").is_some() {
-                // Half a copy of a segment that is still there.
-                self.disk.remove(&name)?;
+                listing.copies.push(name);
             } else if let Some(number) = stem("seg-").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
                 match self.read_head(&name, number, how)? {
                     Ok(found) => drop(listing.segments.insert(number, found)),
@@ -163,8 +182,39 @@ impl<D: Disk> Log<D> {
             salt: head.salt,
             first_lsn: head.first_lsn,
             file_bytes: head.file_bytes,
+            cipher: None,
         };
         Ok(Ok((segment, head)))
+    }
+
+    /// Nothing is changed before the keys are known to be there, those of older segments too: without them there is no
+    /// telling what lives. Then the newest segment is made fit to be believed.
+    fn unlock_newest(
+        &mut self,
+        found: &mut BTreeMap<u64, (Segment<D::File>, SegmentHead)>,
+        how: &Opened,
+        copies: &[String],
+    ) -> Result<(), OpenError> {
+        let Some((newest, (segment, head))) = found.iter_mut().next_back() else {
+            return Ok(());
+        };
+        let newest = *newest;
+        segment.cipher = unlock(how.keys.as_ref(), &segment.name, head)?;
+        self.disk.reread(&segment.file)?;
+        let (segment, head) = (segment.clone(), head.clone());
+        if how.distrust {
+            let replayed = self.replay(&segment, &head, None)?;
+            unlock_living(found, &replayed.books, how)?;
+        }
+        for name in copies {
+            self.disk.remove(name)?;
+        }
+        if how.distrust
+            && let Some((segment, head)) = found.get_mut(&newest)
+        {
+            self.rewrite(segment, head)?;
+        }
+        Ok(())
     }
 
     // tidy: long function, because its steps are those of the story above, in that order.
@@ -176,14 +226,6 @@ impl<D: Disk> Log<D> {
         report: &mut Report,
     ) -> Result<(), OpenError> {
         let newest = found.keys().next_back().copied().unwrap_or_default();
-        if let Some((segment, _)) = found.get(&newest) {
-            self.disk.reread(&segment.file)?;
-        }
-        if how.distrust
-            && let Some((segment, head)) = found.get_mut(&newest)
-        {
-            self.rewrite(segment, head)?;
-        }
         if let Some((number, why)) = broken.last_key_value() {
             if *number > newest && !how.skip_damage {
                 return Err(why.clone());
@@ -237,8 +279,10 @@ impl<D: Disk> Log<D> {
                 },
             });
         }
+        let file = segment.file.clone();
+        unlock_living(&mut found, &replayed.books, how)?;
         // What was readable must not vanish after it has been served.
-        self.disk.sync(&segment.file)?;
+        self.disk.sync(&file)?;
         (report.torn, report.clean, report.blocks) = (torn, replayed.clean, replayed.blocks);
         let mut books = replayed.books;
         for name in broken.range(newest..).map(|(number, _)| segment_name(*number)) {
@@ -441,6 +485,22 @@ impl<D: Disk> Log<D> {
         segment.file = copy;
         Ok(())
     }
+}
+
+/// Opens the keys of the segments in which something lives; others may have keys that nobody has any more.
+fn unlock_living<F>(
+    found: &mut BTreeMap<u64, (Segment<F>, SegmentHead)>,
+    books: &Books,
+    how: &Opened,
+) -> Result<(), OpenError> {
+    for (number, _) in books.segments().filter(|(n, _)| !books.is_dead(*n)) {
+        if let Some((segment, head)) = found.get_mut(&number)
+            && segment.cipher.is_none()
+        {
+            segment.cipher = unlock(how.keys.as_ref(), &segment.name, head)?;
+        }
+    }
+    Ok(())
 }
 
 impl Replayed {
