@@ -86,7 +86,7 @@ impl ChannelHost {
         handle.gauge();
         if let Err(broken) = handle.channel().check() {
             self.note.leave(Exit::Failed(RunError::bug(format!(
-                "books do not balance: {broken}"
+                "does not pass its check: {broken}"
             ))));
             ctx.stop();
         }

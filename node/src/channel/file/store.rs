@@ -14,12 +14,13 @@ use super::WINDOW_BYTES;
 use super::ahead::{self, Done, Job, Read, Stored};
 use super::config::Settings;
 use super::core::{Answer, Core, Inner};
+use super::encryption;
 use super::folder::{Folder, RealDisk};
 use crate::component::channel::{ChannelError, Claim, Position};
 use crate::component::queue::{Origin, Piece};
 use bytes::Bytes;
 use cluster::journal::{
-    CommitError, Committed, Config, Log, Opened, Put, ReadError, Reader, Report, Transaction,
+    CommitError, Committed, Config, Log, OpenError, Opened, Put, ReadError, Reader, Report, Transaction,
 };
 use proto::event::Batch;
 use proto::journal::{MetaPage, Range, Record};
@@ -137,6 +138,14 @@ impl Store<'_> {
         Ok(())
     }
 
+    fn refused(&self, path: &std::path::Path, why: &OpenError) -> String {
+        let advice = match why {
+            OpenError::Key { why, .. } => encryption::advice(why, &self.settings.keys.now()),
+            _ => return format!("{}: {why}", path.display()),
+        };
+        format!("{}: {why}; {advice}. Nothing was changed", path.display())
+    }
+
     pub(super) fn open_shard(
         &mut self,
         path: &std::path::Path,
@@ -152,10 +161,10 @@ impl Store<'_> {
             seed: rand::random(),
             skip_damage: self.settings.skip_damage,
             distrust,
+            keys: Some(self.settings.keys.clone()),
         };
         let begun = std::time::Instant::now();
-        let (log, report) =
-            Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e.to_string()))?;
+        let (log, report) = Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e))?;
         self.tell(path, &log, &report, begun.elapsed());
         Ok(Shard {
             loaded: log.books().floor(),
@@ -167,10 +176,6 @@ impl Store<'_> {
             keeps_positions: self.settings.keeps_positions,
             folder,
         })
-    }
-
-    fn refused(&self, path: &std::path::Path, why: &str) -> String {
-        format!("{}: {why}", path.display())
     }
 
     fn tell(&self, path: &std::path::Path, log: &Log<RealDisk>, report: &Report, took: Duration) {
