@@ -9,6 +9,7 @@ use cluster::journal::{
     Transaction, Verdict, Visited, repair,
 };
 use cluster::sim::disk::SimDisk;
+use cluster::sim::keys::SimKeys;
 use proto::journal::{PAGE_BYTES, Range, Record};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -31,6 +32,11 @@ fn opened(seed: u64) -> Opened {
         seed,
         skip_damage: false,
         distrust: false,
+        // Some segments are in plain, some encrypted, with one key or another.
+        keys: Some(SimKeys::of(
+            [None, Some("a"), Some("b")][(seed % 3) as usize],
+            &[("a", 1), ("b", 2)],
+        )),
     }
 }
 
@@ -192,7 +198,7 @@ fn filled(seed: u64) -> (SimDisk, Channel<SimDisk>) {
 fn sound(seed: u64) {
     let (disk, channel) = filled(seed);
     let before = contents(&disk);
-    let mut survey = Survey::of(disk.clone(), SHARD).expect("a sound log");
+    let mut survey = Survey::of(disk.clone(), SHARD, opened(0).keys).expect("a sound log");
     let verdict = survey.verify(|_| ()).expect("no disk error");
     assert!(verdict.is_sound(), "{:?}", verdict.damages);
     assert!(
@@ -259,7 +265,7 @@ fn damage(seed: u64) {
     let (disk, channel) = filled(seed);
     let touched = damaged(&disk, &channel, &mut rng);
     let before = contents(&disk);
-    match Survey::of(disk.clone(), SHARD) {
+    match Survey::of(disk.clone(), SHARD, opened(0).keys) {
         Err(SurveyError::NoSnapshot(_) | SurveyError::Empty | SurveyError::Newer(_)) => {
             assert!(!touched.is_empty())
         }
@@ -332,11 +338,13 @@ fn mended(seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed ^ 0x4e);
     let (disk, channel) = filled(seed);
     let touched = damaged(&disk, &channel, &mut rng);
-    let seen = Survey::of(disk.clone(), SHARD).ok().map(|mut survey| {
-        let next = survey.books().next_event();
-        let position = survey.books().sink_position("sink/k").map(|(_, p)| p.to_vec());
-        (readable(&mut survey).0, next, position)
-    });
+    let seen = Survey::of(disk.clone(), SHARD, opened(0).keys)
+        .ok()
+        .map(|mut survey| {
+            let next = survey.books().next_event();
+            let position = survey.books().sink_position("sink/k").map(|(_, p)| p.to_vec());
+            (readable(&mut survey).0, next, position)
+        });
     let aside = RefCell::new(BTreeSet::new());
     let mut tries = 0;
     let done = loop {
@@ -516,7 +524,7 @@ fn moving(seed: u64) {
         rng: Rc::new(RefCell::new(SmallRng::seed_from_u64(seed ^ 0x57))),
         steps: Rc::new(Cell::new(4_000)),
     };
-    let mut survey = Survey::of(stirred.clone(), SHARD).expect("it can be looked at");
+    let mut survey = Survey::of(stirred.clone(), SHARD, opened(0).keys).expect("it can be looked at");
     let verdict = survey.verify(|_| ()).expect("no disk error");
     assert!(verdict.is_sound(), "{:?}", verdict.damages);
     assert!(verdict.given_up.is_empty(), "{:?}", verdict.given_up);

@@ -21,6 +21,7 @@ fn opened(seed: u64) -> Opened {
         seed,
         skip_damage: false,
         distrust: false,
+        keys: None,
     }
 }
 

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the answer")]
 
+mod java;
+
 use node::component::keys::{Finding, Keys};
 use node::io::keystore::{Error, Format, KeyError, read_file};
 use node::io::tls::{ClientTls, ServerTls, TlsDefaults};
@@ -130,6 +132,7 @@ async fn every_kind_of_key_is_served_from_every_kind_of_store() {
     // With how many of these algorithms.
     let stores = [
         (5, "-storetype JKS", Format::Jks),
+        (2, "-storetype JCEKS", Format::Jceks),
         (4, "-storetype PKCS12", Format::Pkcs12),
         (2, "-storetype PKCS12 -J-Dkeystore.pkcs12.legacy", Format::Pkcs12),
         (
@@ -216,4 +219,42 @@ fn many_entries_and_their_changes_are_read() {
             assert_eq!(two.private().unwrap_err(), KeyError::Password);
         }
     }
+}
+
+#[test]
+fn secret_keys_are_what_java_says_they_are() {
+    let folder = Folder::new("secret");
+    let store = folder.path("jceks");
+    for (alias, bits, password) in [
+        ("one", 128, "changeit"),
+        ("two", 192, "changeit"),
+        ("three", 256, "different"),
+    ] {
+        let words = format!(
+            "-genseckey -storetype JCEKS -alias {alias} -keyalg AES -keysize {bits} -keypass {password}"
+        );
+        if keytool(&store, "changeit", &words).is_none() {
+            return;
+        }
+    }
+    let input = format!(
+        "{}\nchangeit\none changeit\ntwo changeit\nthree different\n",
+        store.display()
+    );
+    let Some(answer) = java::ask("SecretKeys.java", &[], &input) else {
+        return;
+    };
+    let read = read_file(&store, Some("changeit")).unwrap();
+    let ours = |alias: &str, password: &str| {
+        let key = read.secrets.iter().find(|key| key.alias == alias).unwrap();
+        let opened = key.open(password).unwrap();
+        let hex: String = opened.bytes.iter().map(|b| format!("{b:02x}")).collect();
+        format!("{alias} {} {hex}", opened.algorithm)
+    };
+    let ours = [
+        ours("one", "changeit"),
+        ours("two", "changeit"),
+        ours("three", "different"),
+    ];
+    assert_eq!(answer.lines().collect::<Vec<_>>(), ours);
 }

@@ -17,6 +17,7 @@
 //! | `lifecycle.rs`          | mistakes, busy ports, signals, exit codes, health                            |
 //! | `inspect.rs`            | `check`, `explain`, `--lenient`, polling                                     |
 //! | `interceptors.rs`       | events edited, dropped and routed on their way                               |
+//! | `refused_folders.rs`    | data folders that cannot be used, in use, or of another key                  |
 //! | `reload.rs`             | the file is edited while the node runs                                       |
 //! | `spooldir.rs`           | files of a directory into files, over restarts and kills                     |
 //! | `spill_to_disk.rs`      | a burst larger than memory, kills and stops of a channel that spills         |
@@ -47,6 +48,7 @@ mod lifecycle;
 mod load_balance;
 mod netcat;
 mod published_examples;
+mod refused_folders;
 mod reload;
 mod spill_to_disk;
 mod spool_directory;

@@ -2,6 +2,7 @@
 
 use super::damage::Damage;
 use super::disk::DiskError;
+use super::keys::KeyError;
 use proto::journal::PageError;
 use thiserror::Error;
 
@@ -44,6 +45,14 @@ pub enum OpenError {
     Stranger {
         /// The file.
         name: String,
+    },
+    /// A segment is encrypted and its key cannot be had; it is not damaged.
+    #[error("{name} {why}")]
+    Key {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        why: KeyError,
     },
     /// No segment is there that begins with a complete snapshot.
     #[error("no segment begins with a complete snapshot; the newest is {name}")]

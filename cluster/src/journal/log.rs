@@ -3,14 +3,17 @@
 use super::books::{Books, SegmentInfo};
 use super::disk::{Disk, DiskError, DiskErrorKind};
 use super::error::CommitError;
+use super::keys::Keys;
+use super::recovery::Opened;
 use bytes::Bytes;
 use proto::journal::{
-    BLOCK_HEAD_BYTES, BlockHead, BlockWriter, FLAG_CONTINUED, FLAG_CONTINUES, Lane, PAGE_BYTES, Record,
-    SegmentHead, block_bytes, write_record,
+    BLOCK_HEAD_BYTES, BlockHead, BlockWriter, FLAG_CONTINUED, FLAG_CONTINUES, Lane, PAGE_BYTES,
+    PayloadCipher, Record, SegmentHead, TAG_BYTES, block_bytes, write_record,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What one record needs beside its events and texts, at most.
 const RECORD_BYTES: usize = 128;
@@ -92,9 +95,9 @@ fn record_bytes(record: &Record<'_>) -> usize {
         }
 }
 
-/// Bytes in a file for so many of payload, however it falls into blocks.
-fn file_bytes(payload: usize, block: usize) -> u64 {
-    ((payload / block.max(1) + 2) * (BLOCK_HEAD_BYTES + PAGE_BYTES) + payload) as u64
+/// Bytes in a file for so many of payload, however it falls into blocks, each of which is sealed by so many more.
+fn file_bytes(payload: usize, block: usize, seal: usize) -> u64 {
+    ((payload / block.max(1) + 2) * (BLOCK_HEAD_BYTES + PAGE_BYTES + seal) + payload) as u64
 }
 
 /// A transaction that is in the log for good.
@@ -114,6 +117,8 @@ pub(super) struct Segment<F> {
     pub salt: u64,
     pub first_lsn: u64,
     pub file_bytes: u64,
+    /// Of its blocks; none if they are in plain, or if nobody needs them.
+    pub cipher: Option<Arc<dyn PayloadCipher>>,
 }
 
 /// Where the next block goes.
@@ -133,6 +138,7 @@ pub struct Log<D: Disk> {
     pub(super) disk: D,
     pub(super) config: Config,
     pub(super) shard: [u8; 16],
+    pub(super) keys: Option<Arc<dyn Keys>>,
     pub(super) books: Books,
     pub(super) segments: BTreeMap<u64, Segment<D::File>>,
     pub(super) tail: Tail,
@@ -157,11 +163,13 @@ pub struct Log<D: Disk> {
 
 impl<D: Disk> Log<D> {
     /// A log without a segment; recovery opens one.
-    pub(super) fn bare(disk: D, config: Config, shard: [u8; 16], seed: u64) -> Self {
+    pub(super) fn bare(disk: D, how: &Opened) -> Self {
+        let (config, shard, seed) = (how.config, how.shard, how.seed);
         Self {
             disk,
             config,
             shard,
+            keys: how.keys.clone(),
             books: Books::default(),
             segments: BTreeMap::new(),
             tail: Tail {
@@ -310,7 +318,7 @@ impl<D: Disk> Log<D> {
             });
         }
         let is_put = transaction.put.is_some();
-        let need = file_bytes(payload, self.config.block_bytes);
+        let need = file_bytes(payload, self.config.block_bytes, self.seal_bytes());
         if !self.fits(need) || (is_put && self.is_lean()) {
             if let Err(why) = self.settle(unsettled, results, *open) {
                 // Whatever its kind: what was to be synced may not be there.
@@ -427,7 +435,10 @@ impl<D: Disk> Log<D> {
             chain: self.tail.chain,
             ..BlockHead::default()
         };
-        let (head, bytes) = self.writer.finish(salt, head);
+        let (head, bytes) = match &segment.cipher {
+            None => self.writer.finish(salt, head),
+            Some(cipher) => self.writer.finish_sealed(salt, head, &**cipher),
+        };
         let at = PAGE_BYTES as u64 + head.lsn - segment.first_lsn;
         self.disk.write_at(&segment.file, at, bytes)?;
         self.tail.lsn = head.end_lsn();
@@ -512,10 +523,14 @@ impl<D: Disk> Log<D> {
     fn segment_room(&self) -> u64 {
         self.segments.get(&self.tail.number).map_or(0, |segment| {
             let used = PAGE_BYTES as u64 + self.tail.lsn - segment.first_lsn;
-            segment
-                .file_bytes
-                .saturating_sub(used + block_bytes(self.writer.payload_bytes()) as u64)
+            let open = block_bytes(self.writer.payload_bytes() + self.seal_bytes());
+            segment.file_bytes.saturating_sub(used + open as u64)
         })
+    }
+
+    /// What a block may grow by when it is closed. With keys at hand, those of another time may be in use or come into use.
+    fn seal_bytes(&self) -> usize {
+        self.keys.as_ref().map_or(0, |_| TAG_BYTES)
     }
 
     fn fits(&self, need: u64) -> bool {
@@ -547,7 +562,8 @@ impl<D: Disk> Log<D> {
             size += record_bytes(&record);
             records += 1;
         });
-        let whole = PAGE_BYTES as u64 + file_bytes(size, self.config.block_bytes) + need;
+        let seal = self.seal_bytes();
+        let whole = PAGE_BYTES as u64 + file_bytes(size, self.config.block_bytes, seal) + need;
         let (name, bytes) = self.next_file(whole, for_puts)?;
         self.begin_segment(number, books, records, &name, bytes)
             .map_err(|why| {
@@ -565,22 +581,27 @@ impl<D: Disk> Log<D> {
         name: &str,
         bytes: u64,
     ) -> Result<(), DiskError> {
-        let previous_end_lsn = self.tail.lsn;
-        let mut blocks = 0_usize;
         let file = self.disk.open(name)?;
-        let head = SegmentHead {
+        let mut head = SegmentHead {
             shard: self.shard,
             number,
             salt: self.rng.random(),
             first_lsn: self.tail.lsn,
             chain: self.tail.chain,
-            previous_end_lsn,
+            previous_end_lsn: self.tail.lsn,
             durable_lsn: self.tail.durable_lsn,
             first_block: self.tail.block,
             file_bytes: bytes,
             ..SegmentHead::default()
         };
+        let cipher = match &self.keys {
+            None => None,
+            Some(keys) => keys
+                .seal(&mut head)
+                .map_err(|why| DiskError::new(DiskErrorKind::Other, why.to_string()))?,
+        };
         let segment = Segment {
+            cipher,
             file: file.clone(),
             name: segment_name(number),
             salt: head.salt,
@@ -590,16 +611,19 @@ impl<D: Disk> Log<D> {
         self.disk.write_at(&file, 0, &head.encode())?;
         self.segments.insert(number, segment);
         self.tail.number = number;
-        let mut failed = None;
+        let (mut written, mut done) = (0, Ok(()));
         books.snapshot(|record| {
-            blocks += 1;
-            let end = blocks as u32 == records;
-            let written = self.make_room(record_bytes(&record), true);
-            failed = failed.take().or(written.err());
-            write_record(self.writer.payload(), &record, end);
-            self.writer.count(1);
+            // After a failure nothing is written any more: not twice under one nonce, for one.
+            if done.is_ok() {
+                done = self.make_room(record_bytes(&record), true);
+            }
+            if done.is_ok() {
+                written += 1;
+                write_record(self.writer.payload(), &record, written == records);
+                self.writer.count(1);
+            }
         });
-        failed.map_or(Ok(()), Err)?;
+        done?;
         self.close_block(false)?;
         self.disk.sync(&file)?;
         self.disk.rename(name, &segment_name(number))?;

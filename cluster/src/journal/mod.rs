@@ -22,6 +22,9 @@
 //! - **A full disk drains.** Space for puts is allocated a segment at a time; when there is none, puts are refused and
 //!   everything else goes on in two small files that were allocated when the log was made.
 //!
+//! - **Keys come from outside.** With [`Opened::keys`] each new segment is encrypted with a key of its own, and old ones are
+//!   read with whatever key they name. A key that is not there is no corruption: the log is refused, untouched.
+//!
 //! Promises, by the numbers of the design: F1 acknowledged commits survive whole, F2 nothing uncommitted appears, F3 a
 //! committed take never comes back, F4 positions and duplicates' marks match the events exactly, F5 event numbers
 //! strictly rise, F6 corruption of what was acknowledged is always reported, F7 recovery is idempotent.
@@ -31,6 +34,7 @@ mod books;
 mod damage;
 mod disk;
 mod error;
+mod keys;
 mod log;
 mod ranges;
 mod reader;
@@ -44,6 +48,7 @@ pub use books::{Books, Reserved, SegmentInfo};
 pub use damage::Damage;
 pub use disk::{Disk, DiskError, DiskErrorKind};
 pub use error::{CommitError, OpenError, ReadError};
+pub use keys::{KeyError, Keys, cipher_of};
 pub use log::{Committed, Config, Log, Put, Transaction};
 pub use ranges::RangeSet;
 pub use reader::{Chunk, Reader, Reading};

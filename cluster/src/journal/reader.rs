@@ -31,7 +31,7 @@ pub struct Chunk {
 /// What a walk comes to.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A block and its payload.
+    /// A block and its payload, in plain.
     Block(BlockHead, Bytes),
     /// Nothing that is a block of this segment at this place, and why.
     Bad(String),
@@ -65,16 +65,18 @@ impl Walk {
         };
         let len = BLOCK_HEAD_BYTES + head.payload_bytes as usize;
         let whole = self.bytes(disk, segment, at, len, most)?;
-        Ok(
-            match whole
-                .get(BLOCK_HEAD_BYTES..)
-                .map(|p| head.check_payload(segment.salt, p))
-            {
-                Some(Ok(_)) => Step::Block(head, whole.slice(BLOCK_HEAD_BYTES..)),
-                Some(Err(why)) => Step::Bad(why.to_string()),
-                None => Step::Bad("the file ends".to_owned()),
-            },
-        )
+        let Some(after_head) = whole.get(BLOCK_HEAD_BYTES..) else {
+            return Ok(Step::Bad("the file ends".to_owned()));
+        };
+        let cipher = segment.cipher.as_deref();
+        let opened = head
+            .check_payload(segment.salt, after_head)
+            .and_then(|payload| head.open_payload(segment.salt, cipher, payload));
+        Ok(match opened {
+            Ok(None) => Step::Block(head, whole.slice(BLOCK_HEAD_BYTES..)),
+            Ok(Some(plain)) => Step::Block(head, plain.into()),
+            Err(why) => Step::Bad(why.to_string()),
+        })
     }
 
     /// Bytes of the file, fewer at its end; read again only when the window does not have them.

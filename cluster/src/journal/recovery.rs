@@ -11,17 +11,19 @@
 //!
 //! Steps 1 to 3 are `state.rs`, which writes nothing and also serves those who only look.
 
-use super::books::IN_DOUBT;
+use super::books::{Books, IN_DOUBT};
 use super::damage::Damage;
 use super::disk::{Disk, DiskError, DiskErrorKind};
 use super::error::{CommitError, OpenError};
+use super::keys::{Keys, cipher_of, unlock};
 use super::log::{Config, Log, Segment, Transaction, segment_name};
 use super::state::{EPOCH_AFTER_SALVAGE, Found, Replayed, StateError};
-use proto::journal::{PAGE_BYTES, Record, SegmentHead};
+use proto::journal::{PAGE_BYTES, PageError, Record, SegmentHead};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How a log is opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Opened {
     /// Sizes.
     pub config: Config,
@@ -34,6 +36,9 @@ pub struct Opened {
     /// A sync has failed in this process's life: what the system reads back may not be on the disk, so the newest
     /// segment is written anew before it is believed.
     pub distrust: bool,
+    /// The keys with which segments are written and read. Without any, new segments are in plain, and an old one that is
+    /// not cannot be read.
+    pub keys: Option<Arc<dyn Keys>>,
 }
 
 /// What opening found.
@@ -60,6 +65,8 @@ struct Listing<F> {
     free: Vec<(String, u64)>,
     /// Segments whose header cannot be read.
     broken: BTreeMap<u64, OpenError>,
+    /// Halves of copies of segments that are still there.
+    copies: Vec<String>,
 }
 
 impl<D: Disk> Log<D> {
@@ -69,7 +76,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// The log cannot be served as it is; nothing was changed but for files that no log needs.
     pub fn open(disk: D, how: Opened) -> Result<(Self, Report), OpenError> {
-        Self::bare(disk, how.config, how.shard, how.seed).opened(how)
+        Self::bare(disk, &how).opened(how)
     }
 
     /// As [`open`](Self::open) with damage skipped, and goes on even where no segment begins with a whole snapshot, or none
@@ -79,7 +86,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn salvage(disk: D, how: Opened) -> Result<(Self, Report), OpenError> {
-        let mut log = Self::bare(disk, how.config, how.shard, how.seed);
+        let mut log = Self::bare(disk, &how);
         log.salvages = true;
         log.opened(Opened {
             skip_damage: true,
@@ -91,6 +98,16 @@ impl<D: Disk> Log<D> {
         let mut log = self;
         let mut report = Report::default();
         let listing = log.list(&how)?;
+        // It is not damaged, whatever may be done with what is.
+        let newer = |why: &&OpenError| {
+            let OpenError::Segment { why, .. } = why else {
+                return false;
+            };
+            matches!(why, PageError::Newer(_))
+        };
+        if let Some(why) = listing.broken.values().find(newer) {
+            return Err(why.clone());
+        }
         log.free = listing.free;
         if listing.segments.is_empty() {
             if let Some((number, why)) = listing.broken.into_iter().next_back() {
@@ -109,7 +126,9 @@ impl<D: Disk> Log<D> {
             }
             log.make_spares()?;
         } else {
-            log.recover(listing.segments, listing.broken, &how, &mut report)?;
+            let mut found = listing.segments;
+            log.unlock_newest(&mut found, &how, &listing.copies)?;
+            log.recover(found, listing.broken, &how, &mut report)?;
         }
         log.go_on(&how, report.in_doubt)?;
         log.make_spares()?;
@@ -121,6 +140,7 @@ impl<D: Disk> Log<D> {
             segments: BTreeMap::new(),
             free: Vec::new(),
             broken: BTreeMap::new(),
+            copies: Vec::new(),
         };
         let mut names = self.disk.list()?;
         names.sort_unstable();
@@ -131,8 +151,7 @@ impl<D: Disk> Log<D> {
                 let bytes = self.disk.len(&file)?;
                 listing.free.push((name, bytes));
             } else if stem("copy-").is_some() {
-                // Half a copy of a segment that is still there.
-                self.disk.remove(&name)?;
+                listing.copies.push(name);
             } else if let Some(number) = stem("seg-").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
                 match self.read_head(&name, number, &how.shard)? {
                     Ok(found) => drop(listing.segments.insert(number, found)),
@@ -170,8 +189,40 @@ impl<D: Disk> Log<D> {
             salt: head.salt,
             first_lsn: head.first_lsn,
             file_bytes: head.file_bytes,
+            // None is no reason to give up here: others may have keys that nobody needs any more.
+            cipher: cipher_of(self.keys.as_deref(), &head).ok().flatten(),
         };
         Ok(Ok((segment, head)))
+    }
+
+    /// Nothing is changed before the keys are known to be there, those of older segments too: without them there is no
+    /// telling what lives. Then the newest segment is made fit to be believed.
+    fn unlock_newest(
+        &mut self,
+        found: &mut Found<D::File>,
+        how: &Opened,
+        copies: &[String],
+    ) -> Result<(), OpenError> {
+        let Some((newest, (segment, head))) = found.iter_mut().next_back() else {
+            return Ok(());
+        };
+        let newest = *newest;
+        segment.cipher = unlock(how.keys.as_ref(), &segment.name, head)?;
+        self.disk.reread(&segment.file)?;
+        let (segment, head) = (segment.clone(), head.clone());
+        if how.distrust {
+            let replayed = self.replay(&segment, Replayed::start(&head), true)?;
+            unlock_living(found, &replayed.books, how)?;
+        }
+        for name in copies {
+            self.disk.remove(name)?;
+        }
+        if how.distrust
+            && let Some((segment, head)) = found.get_mut(&newest)
+        {
+            self.rewrite(segment, head)?;
+        }
+        Ok(())
     }
 
     fn recover(
@@ -182,14 +233,6 @@ impl<D: Disk> Log<D> {
         report: &mut Report,
     ) -> Result<(), OpenError> {
         let newest = found.keys().next_back().copied().unwrap_or_default();
-        if let Some((segment, _)) = found.get(&newest) {
-            self.disk.reread(&segment.file)?;
-        }
-        if how.distrust
-            && let Some((segment, head)) = found.get_mut(&newest)
-        {
-            self.rewrite(segment, head)?;
-        }
         if let Some((number, why)) = broken.last_key_value() {
             if *number > newest && !how.skip_damage {
                 return Err(why.clone());
@@ -202,7 +245,11 @@ impl<D: Disk> Log<D> {
         let name = segment.name.clone();
         let state = match self.read_state(&found, &broken, self.salvages) {
             Ok(state) => state,
-            Err(StateError::NoSnapshot) => return Err(OpenError::NoSnapshot { name }),
+            Err(StateError::NoSnapshot) => {
+                // Perhaps it only cannot be decrypted.
+                unlock_range(&mut found, 0, how)?;
+                return Err(OpenError::NoSnapshot { name });
+            }
             Err(StateError::Disk(why)) => return Err(why.into()),
             Err(StateError::Moved(name)) => {
                 let why = format!("{name}: somebody else has changed it while it was read");
@@ -218,6 +265,8 @@ impl<D: Disk> Log<D> {
                 return Err(OpenError::Corrupt(Box::new(damage.clone())));
             }
         }
+        unlock_range(&mut found, state.base, how)?;
+        unlock_living(&mut found, &state.books, how)?;
         for (segment, _) in found.range(state.base..).map(|(_, found)| found) {
             // What was readable must not vanish after it has been served.
             self.disk.sync(&segment.file)?;
@@ -355,4 +404,24 @@ impl<D: Disk> Log<D> {
         segment.file = copy;
         Ok(())
     }
+}
+
+/// Opens the keys of the segments in which something lives; others may have keys that nobody has any more.
+fn unlock_living<F>(found: &mut Found<F>, books: &Books, how: &Opened) -> Result<(), OpenError> {
+    for (number, _) in books.segments().filter(|(n, _)| !books.is_dead(*n)) {
+        if let Some((segment, head)) = found.get_mut(&number)
+            && segment.cipher.is_none()
+        {
+            segment.cipher = unlock(how.keys.as_ref(), &segment.name, head)?;
+        }
+    }
+    Ok(())
+}
+
+/// As [`unlock_living`], of the segments from a number on, which tell what lives.
+fn unlock_range<F>(found: &mut Found<F>, from: u64, how: &Opened) -> Result<(), OpenError> {
+    for (_, (segment, head)) in found.range_mut(from..).filter(|(_, (s, _))| s.cipher.is_none()) {
+        segment.cipher = unlock(how.keys.as_ref(), &segment.name, head)?;
+    }
+    Ok(())
 }

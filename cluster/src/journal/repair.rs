@@ -67,7 +67,7 @@ pub fn repair<D: Disk + Clone>(
 ) -> Result<Repaired, RepairError> {
     let mut done = Repaired::default();
     let unreadable = unreadable(disk.clone(), &how)?;
-    match Survey::of(disk.clone(), how.shard) {
+    match Survey::of(disk.clone(), how.shard, how.keys.clone()) {
         Ok(mut survey) => {
             done.found = survey.verify(progress)?;
             if done.found.is_sound() && done.found.given_up.is_empty() && unreadable.is_empty() {
@@ -103,12 +103,12 @@ pub fn repair<D: Disk + Clone>(
         Err(why) => return Err(why.into()),
     }
     done.changed = true;
-    let (mut log, _) = Log::salvage(disk.clone(), how)?;
+    let (mut log, _) = Log::salvage(disk.clone(), how.clone())?;
     if done.without_snapshot {
         // What is damaged inside shows only now that it is known what lives.
         close(&mut log, Vec::new())?;
         drop(log);
-        let mut survey = Survey::of(disk.clone(), how.shard)?;
+        let mut survey = Survey::of(disk.clone(), how.shard, how.keys.clone())?;
         done.found = survey.verify(|_| ())?;
         let damaged: BTreeSet<u64> = done.found.damages.iter().map(|damage| damage.number).collect();
         for number in damaged
@@ -118,14 +118,14 @@ pub fn repair<D: Disk + Clone>(
         {
             survey.mend(number, &done.found.damages, unix_seconds)?;
         }
-        log = Log::salvage(disk.clone(), how)?.0;
+        log = Log::salvage(disk.clone(), how.clone())?.0;
     }
     let damages = done.found.damages.iter().flat_map(|damage| damage.lost.iter());
     let lost: super::ranges::RangeSet = damages.chain(&done.found.given_up).copied().collect();
     let live = lost.iter().flat_map(|range| log.books().live_in(range)).collect();
     close(&mut log, live)?;
     drop(log);
-    let mut after = Survey::of(disk.clone(), how.shard)?;
+    let mut after = Survey::of(disk.clone(), how.shard, how.keys.clone())?;
     let verdict = after.verify(|_| ())?;
     if let Some(damage) = verdict.damages.into_iter().next() {
         return Err(RepairError::Damaged(Box::new(damage)));
@@ -216,7 +216,8 @@ impl<D: Disk> Survey<D> {
             let mut lsn = start;
             while lsn < end {
                 let bytes = (end - lsn).min(BLOCK_BYTES_MAX as u64);
-                let (head, block) = scar.block(segment.salt, last.head(lsn), bytes as usize);
+                let cipher = segment.cipher.as_deref();
+                let (head, block) = scar.block(segment.salt, last.head(lsn), bytes as usize, cipher);
                 log.disk.write_at(&copy, place(lsn), &block)?;
                 last.follow(&head, segment.salt);
                 lsn += bytes;

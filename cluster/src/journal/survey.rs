@@ -9,13 +9,16 @@ use super::books::{Books, SegmentInfo};
 use super::damage::Damage;
 use super::disk::{Disk, DiskError, DiskErrorKind};
 use super::error::OpenError;
+use super::keys::{Keys, unlock};
 use super::log::{Config, Log, Segment, segment_name};
 use super::ranges::RangeSet;
 use super::reader::{Assembly, Chunk, Step, Walk, chunk, next_readable};
+use super::recovery::Opened;
 use super::state::{Found, State, StateError, scar_of};
 use super::words::describe;
 use proto::journal::{BlockHead, PAGE_BYTES, PageError, Range, Scar, SegmentHead};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// How often a log that moves is looked at anew before it is given up.
@@ -37,7 +40,7 @@ pub enum SurveyError {
     #[error("{0}")]
     Newer(String),
     /// It is encrypted, and the key is not known.
-    #[error("it is encrypted with the key \"{0}\", which is not given")]
+    #[error("{0}")]
     Encrypted(String),
     /// It changes faster than it can be read.
     #[error("the log moves on faster than it can be read")]
@@ -78,12 +81,20 @@ struct Look {
 }
 
 impl<D: Disk> Survey<D> {
-    /// Looks at the log of a folder.
+    /// Looks at the log of a folder. Without `keys` one that is encrypted cannot be looked at.
     ///
     /// # Errors
     /// There is none, or nothing can be said about it.
-    pub fn of(disk: D, shard: [u8; 16]) -> Result<Self, SurveyError> {
-        let mut log = Log::bare(disk, Config::default(), shard, 0);
+    pub fn of(disk: D, shard: [u8; 16], keys: Option<Arc<dyn Keys>>) -> Result<Self, SurveyError> {
+        let how = Opened {
+            config: Config::default(),
+            shard,
+            seed: 0,
+            skip_damage: false,
+            distrust: false,
+            keys,
+        };
+        let mut log = Log::bare(disk, &how);
         let mut before: Option<Result<BTreeSet<u64>, SurveyError>> = None;
         for _ in 0..TRIES_MAX {
             let (found, wrong) = match look(&mut log, &shard) {
@@ -407,9 +418,11 @@ fn header<D: Disk>(log: &mut Log<D>, number: u64, shard: &[u8; 16]) -> Result<He
             },
         )) => Err(SurveyError::Newer(why.to_string())),
         Ok(Err(why)) => Ok(Header::Broken(why)),
-        Ok(Ok((_, head))) if !head.key_id.is_empty() => {
-            let key = String::from_utf8_lossy(&head.key_id).into_owned();
-            Err(SurveyError::Encrypted(key))
+        Ok(Ok((segment, head))) if head.is_encrypted() && segment.cipher.is_none() => {
+            let why = unlock(log.keys.as_ref(), &segment.name, &head).err();
+            Err(SurveyError::Encrypted(
+                why.map_or(segment.name, |why| why.to_string()),
+            ))
         }
         Ok(Ok((segment, head))) => Ok(Header::Found(segment, head)),
     }

@@ -1,7 +1,7 @@
 //! A reader follows a log while it is written, and its files serve again behind it.
 
 use crate::mutants::Given;
-use crate::{Model, Step, commit, each, make_ahead, opened, steps, unblock};
+use crate::{Model, Step, commit, each, keys, make_ahead, opened, steps, unblock};
 use cluster::journal::{Chunk, Log, ReadError, Reader};
 use cluster::sim::disk::SimDisk;
 use rand::rngs::SmallRng;
@@ -12,7 +12,7 @@ fn follow(seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let disk = SimDisk::default();
     let given = Given::new(disk.clone(), None);
-    let (mut log, _) = Log::open(given, opened(seed, false)).expect("the disk is empty");
+    let (mut log, _) = Log::open(given, opened(&mut rng, false, keys::changing)).expect("the disk is empty");
     let (mut reader, mut seen, mut next_id) = (Reader::new(), 0, 0);
     let mut model = Model::default();
     for _ in 0..rng.random_range(20..200) {
@@ -62,7 +62,7 @@ fn damage_that_only_memory_shows_is_gone_when_the_disk_is_asked_again() {
     let mut rng = SmallRng::seed_from_u64(1);
     let disk = SimDisk::default();
     let given = Given::new(disk.clone(), None);
-    let (mut log, _) = Log::open(given, opened(rng.random(), false)).expect("an empty disk");
+    let (mut log, _) = Log::open(given, opened(&mut rng, false, keys::changing)).expect("an empty disk");
     let step = Step::Put {
         id: 1,
         bodies: vec![b"there".to_vec()],

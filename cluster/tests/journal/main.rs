@@ -2,10 +2,12 @@
 //!
 //! A run is a seed. It writes, takes and moves positions in random groups on a disk in memory, loses its power or gets an
 //! error at a random call, opens the log anew (which may be interrupted as well), and compares what is there with what was
-//! acknowledged. Where the power goes, one history ends in several ways: each is a crash state. `MILLRACE_SEEDS=from..to`
+//! acknowledged. Where the power goes, one history ends in several ways: each is a crash state. All of it in
+//! plain and encrypted, with keys that change at every start. `MILLRACE_SEEDS=from..to`
 //! chooses other seeds than the few of a plain test run; a failing seed is printed with the command that runs it again.
 
 mod follow;
+mod keys;
 mod mutants;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use cluster::journal::{
     Reader, Transaction,
 };
 use cluster::sim::disk::SimDisk;
+use keys::Choose;
 use mutants::{Given, Mistake};
 use proto::journal::{Range, Record};
 use rand::rngs::SmallRng;
@@ -44,13 +47,14 @@ fn config() -> Config {
     }
 }
 
-fn opened(seed: u64, distrust: bool) -> Opened {
+fn opened(rng: &mut SmallRng, distrust: bool, keys: Choose) -> Opened {
     Opened {
         config: config(),
         shard: SHARD,
-        seed,
+        seed: rng.random(),
         skip_damage: false,
         distrust,
+        keys: keys(rng),
     }
 }
 
@@ -165,6 +169,7 @@ struct World {
     disk: SimDisk,
     mistake: Option<Mistake>,
     rng: SmallRng,
+    keys: Choose,
     /// There may be no room, so that puts may be refused.
     may_be_full: bool,
 }
@@ -189,7 +194,7 @@ impl World {
                     }
                 }
             }
-            match Log::open(self.given(), opened(self.rng.random(), distrust)) {
+            match Log::open(self.given(), opened(&mut self.rng, distrust, self.keys)) {
                 Ok((log, _)) => {
                     // The power may go while it is read.
                     if let Ok(seen) = observe(&log) {
@@ -235,7 +240,7 @@ impl World {
         }
         let given = Given::new(fork, self.mistake);
         STATES.set(STATES.get() + 1);
-        let log = match Log::open(given, opened(self.rng.random(), false)) {
+        let log = match Log::open(given, opened(&mut self.rng, false, self.keys)) {
             Ok((log, _)) => log,
             // It was only being made.
             Err(OpenError::Full(_)) if is_full && *model == Model::default() => return,
@@ -367,7 +372,7 @@ fn commit(log: &mut Log<Given>, steps: &[Step]) -> Vec<Result<u64, CommitError>>
         .collect()
 }
 
-fn run(seed: u64, mistake: Option<Mistake>) {
+fn run(seed: u64, mistake: Option<Mistake>, keys: Choose) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let tight = rng.random::<f64>() < 0.3;
     let disk = if tight {
@@ -379,6 +384,7 @@ fn run(seed: u64, mistake: Option<Mistake>) {
         disk,
         mistake,
         rng,
+        keys,
         may_be_full: tight,
     };
     let (mut log, mut model) = world.open(false, &Model::default(), &[]);
@@ -495,7 +501,7 @@ fn drain(world: &mut World, mut log: Log<Given>, mut model: Model, next_id: &mut
     }
     for _ in 0..world.rng.random_range(0..3) {
         drop(log);
-        let opened = Log::open(world.given(), opened(world.rng.random(), false));
+        let opened = Log::open(world.given(), opened(&mut world.rng, false, world.keys));
         log = opened.expect("a full disk does not keep a log from opening").0;
         check(&observe(&log).expect("no fault is left"), &model, &[]);
     }
@@ -570,7 +576,7 @@ fn what_was_acknowledged_survives_every_crash_and_nothing_else_appears() {
     each(
         "what_was_acknowledged_survives_every_crash_and_nothing_else_appears",
         0..RUNS,
-        |seed| run(seed, None),
+        |seed| run(seed, None, keys::none),
     );
     println!("{} crash states", STATES.get());
     if option_env_at_run("MILLRACE_SEEDS").is_none() {
@@ -578,13 +584,22 @@ fn what_was_acknowledged_survives_every_crash_and_nothing_else_appears() {
     }
 }
 
+#[test]
+fn what_was_acknowledged_survives_every_crash_encrypted_with_changing_keys() {
+    each(
+        "what_was_acknowledged_survives_every_crash_encrypted_with_changing_keys",
+        0..RUNS / 10,
+        |seed| run(seed, None, keys::changing),
+    );
+}
+
 /// Writes a log, damages it in one place of what was acknowledged, and reads it: the damage is reported, or it was where
 /// nothing lives. Skipped, everything else is there.
-fn damage(seed: u64) {
+fn damage(seed: u64, keys: Choose) {
     let mut rng = SmallRng::seed_from_u64(seed ^ 0xbad);
     let disk = SimDisk::default();
     let given = Given::new(disk.clone(), None);
-    let (mut log, _) = Log::open(given, opened(rng.random(), false)).expect("an empty disk");
+    let (mut log, _) = Log::open(given, opened(&mut rng, false, keys)).expect("an empty disk");
     let mut model = Model::default();
     let mut next_id = 0;
     for _ in 0..rng.random_range(3..40) {
@@ -625,8 +640,9 @@ fn damage(seed: u64) {
     })
     .expect("the segment is there");
     let changed = disk.content(&name).expect("the segment is there") != old;
-    let reported = match Log::open(Given::new(disk.clone(), None), opened(seed, false)) {
+    let reported = match Log::open(Given::new(disk.clone(), None), opened(&mut rng, false, keys)) {
         Err(OpenError::Disk(why)) => panic!("no disk error: {why}"),
+        Err(OpenError::Key { name, why }) => panic!("damage is called a wrong key: {name} {why}"),
         Err(_) => true,
         Ok((log, _)) => match observe(&log) {
             Err(ReadError::Damaged { .. }) => true,
@@ -644,16 +660,17 @@ fn damage(seed: u64) {
     };
     assert!(changed || !reported, "what is whole is not damaged");
     if reported {
-        skipped(&disk, seed, &model);
+        let how = opened(&mut rng, false, keys);
+        skipped(&disk, how, &model);
     }
 }
 
 /// With the damage skipped every event that is there is one of the model's, and nothing that was taken comes back unless
 /// the report says that takes may be missing.
-fn skipped(disk: &SimDisk, seed: u64, model: &Model) {
+fn skipped(disk: &SimDisk, how: Opened, model: &Model) {
     let how = Opened {
         skip_damage: true,
-        ..opened(seed, false)
+        ..how
     };
     let (log, report) = match Log::open(Given::new(disk.clone(), None), how) {
         Ok(opened) => opened,
@@ -703,14 +720,27 @@ fn damage_to_what_was_acknowledged_is_never_silent() {
     each(
         "damage_to_what_was_acknowledged_is_never_silent",
         0..2_000,
-        damage,
+        |seed| damage(seed, keys::none),
+    );
+}
+
+#[test]
+fn damage_to_what_was_encrypted_is_never_silent_nor_called_a_wrong_key() {
+    each(
+        "damage_to_what_was_encrypted_is_never_silent_nor_called_a_wrong_key",
+        0..500,
+        |seed| damage(seed, keys::changing),
     );
 }
 
 #[test]
 fn a_reader_that_has_looked_ahead_sees_what_was_written_since() {
     let disk = SimDisk::default();
-    let (mut log, _) = Log::open(disk, opened(1, false)).expect("an empty disk");
+    let (mut log, _) = Log::open(
+        disk,
+        opened(&mut SmallRng::seed_from_u64(1), false, keys::changing),
+    )
+    .expect("an empty disk");
     let commit = |log: &mut Log<SimDisk>, numbers: std::ops::Range<u64>| {
         for number in numbers {
             let put = Put {

@@ -264,7 +264,7 @@ fn be_quiet() {
 /// The seed of the first run that fails, and what it says.
 fn noticed(mistake: Mistake) -> Option<(u64, String)> {
     (0..RUNS_MAX).find_map(|seed| {
-        let run = catch_unwind(AssertUnwindSafe(|| run(seed, Some(mistake))));
+        let run = catch_unwind(AssertUnwindSafe(|| run(seed, Some(mistake), keys::none)));
         let said = run.err()?;
         let text = said.downcast_ref::<String>().cloned();
         Some((seed, text.unwrap_or_else(|| "a failed assertion".to_owned())))

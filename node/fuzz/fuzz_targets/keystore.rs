@@ -1,6 +1,7 @@
-//! Any bytes as a JKS store. Without a password nothing stands between them and the parser; with one, the digest at
+//! Any bytes as a JKS or JCEKS store. Without a password nothing stands between them and the parser; with one, the digest at
 //! the end is made to fit first, so that the protection of keys is reached, too. Nothing panics, and what is read has
-//! been there: no more certificates and bytes than the file has. PKCS#12 is left to the crate that reads it, whose
+//! been there: no more certificates and bytes than the file has. Secret keys are opened as far as that is quick; what is
+//! wrong with their content is reached by the seeds, whose password is this one. PKCS#12 is left to the crate that reads it, whose
 //! key derivation would be all that is measured here.
 #![no_main]
 
@@ -10,15 +11,22 @@ use sha1::{Digest, Sha1};
 
 const PASSWORD: &str = "changeit";
 const DIGEST_BYTES: usize = 20;
+/// Rounds of hashing that a fuzzer has time for: those of the seeds.
+const ROUNDS_MAX: u32 = 10_000;
 
 fn held(store: &Store, file_bytes: usize) {
-    assert!(store.keys.len() + store.trusted.len() <= ENTRIES_MAX);
+    assert!(store.keys.len() + store.trusted.len() + store.secrets.len() <= ENTRIES_MAX);
     assert!(store.keys.iter().all(|key| key.chain.len() <= CHAIN_MAX));
     let chains = store.keys.iter().flat_map(|key| &key.chain);
     let bytes: usize = chains.chain(&store.trusted).map(|certificate| certificate.len()).sum();
     assert!(bytes <= file_bytes);
     for key in &store.keys {
         let _ = (key.private(), key.algorithm());
+    }
+    for secret in store.secrets.iter().filter(|secret| secret.rounds() <= ROUNDS_MAX) {
+        if let Ok(opened) = secret.open(PASSWORD) {
+            assert!(opened.bytes.len() <= file_bytes);
+        }
     }
 }
 

@@ -3,13 +3,22 @@
 use super::disk::ReadOnlyDisk;
 use super::{Failure, Outcome};
 use crate::channel::file::{Config, folder};
-use crate::component::keys::{Keys, Place as Line};
+use crate::component::keys::{Keys, Place as Line, Severity};
 use crate::config::{self, Sources};
 use crate::topology::graph;
-use cluster::journal::Survey;
+use cluster::journal::{Keys as LogKeys, Survey};
 use proto::journal::MetaPage;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Types of channels that have such folders.
+const TYPES: [&str; 4] = [
+    "file",
+    "org.apache.flume.channel.file.FileChannel",
+    "spillablememory",
+    "org.apache.flume.channel.SpillableMemoryChannel",
+];
 
 /// Which channels are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +39,8 @@ pub enum Places {
 pub struct Place {
     /// As it was named; with `millrace` inside.
     pub data_dir: PathBuf,
+    /// The keys of its channel, if a configuration has some.
+    pub keys: Option<Arc<dyn LogKeys>>,
     /// Whose it is.
     pub meta: MetaPage,
 }
@@ -41,15 +52,21 @@ impl Places {
     /// The folders, each with what it says of itself.
     pub(super) fn resolve(&self) -> Result<Vec<Result<Place, Failure>>, Failure> {
         let dirs = match self {
-            Self::Folders(dirs) => dirs.clone(),
+            Self::Folders(dirs) => dirs.iter().map(|dir| (dir.clone(), None)).collect(),
             Self::Configured { sources, channel } => configured(sources, channel.as_deref())?,
         };
-        Ok(dirs.iter().map(|dir| Place::of(dir)).collect())
+        Ok(dirs
+            .into_iter()
+            .map(|(dir, keys)| Place::of(&dir, keys))
+            .collect())
     }
 }
 
+/// A folder, and the keys to it.
+type Keyed = (PathBuf, Option<Arc<dyn LogKeys>>);
+
 /// The data folders of a configuration's channels.
-fn configured(sources: &Sources, channel: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
+fn configured(sources: &Sources, channel: Option<&str>) -> Result<Vec<Keyed>, Failure> {
     let wrong = |message: String| Failure::new(Outcome::Configuration, message);
     let loaded = config::load(sources).map_err(|error| wrong(error.to_string()))?;
     let mut agents: Vec<String> = match &sources.agent {
@@ -77,15 +94,22 @@ fn configured(sources: &Sources, channel: Option<&str>) -> Result<Vec<PathBuf>, 
         };
         let (graph, _) = graph::read(&loaded.entries(), agent, &line);
         for component in graph.channels {
-            let is_file = component.type_name.eq_ignore_ascii_case("file")
-                || component.type_name == "org.apache.flume.channel.file.FileChannel";
+            let is_file = TYPES
+                .iter()
+                .any(|known| component.type_name.eq_ignore_ascii_case(known));
             seen.push(format!("{} of {agent} ({})", component.name, component.type_name));
             if !is_file || channel.is_some_and(|name| name != component.name) {
                 continue;
             }
             let title = format!("channel {} (file)", component.name);
             let mut keys = Keys::new(title, component.place, component.entries);
-            dirs.extend(Config::read(&mut keys).data_dirs);
+            let config = Config::read(&mut keys);
+            let findings = keys.finish();
+            if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
+                return Err(wrong(error.to_string()));
+            }
+            let ring: Arc<dyn LogKeys> = Arc::new(config.keys);
+            dirs.extend(config.data_dirs.into_iter().map(|dir| (dir, Some(ring.clone()))));
         }
     }
     if dirs.is_empty() {
@@ -105,7 +129,7 @@ fn configured(sources: &Sources, channel: Option<&str>) -> Result<Vec<PathBuf>, 
 }
 
 impl Place {
-    fn of(dir: &Path) -> Result<Self, Failure> {
+    fn of(dir: &Path, keys: Option<Arc<dyn LogKeys>>) -> Result<Self, Failure> {
         // Either spelling; a data folder whose own name is `millrace` holds another one.
         let inside = dir.file_name().is_some_and(|name| name == folder::FOLDER) && dir.join("META").is_file();
         let data_dir = match dir.parent() {
@@ -115,7 +139,7 @@ impl Place {
         };
         let unreadable = |why: String| Failure::unreadable(format!("{}: {why}", dir.display()));
         match folder::meta(&data_dir) {
-            Ok(Some(meta)) => Ok(Self { data_dir, meta }),
+            Ok(Some(meta)) => Ok(Self { data_dir, keys, meta }),
             Ok(None) => Err(unreadable(match folder::look(&data_dir) {
                 Ok(folder::Found::Flume(files)) => format!(
                     "holds a file channel of Flume's ({files} data files); these commands read Millrace's"
@@ -135,11 +159,11 @@ impl Place {
         self.data_dir.join(folder::FOLDER)
     }
 
-    /// Opens the log for reading, of one moment; keys of an encrypted one belong here. `from_the_disk` asks for what the
+    /// Opens the log for reading, of one moment. `from_the_disk` asks for what the
     /// disk holds, not for what the system remembers of it.
     pub fn open(&self, from_the_disk: bool) -> Result<Log, Failure> {
         let disk = ReadOnlyDisk::new(self.folder(), from_the_disk);
-        Survey::of(disk, self.meta.shard)
+        Survey::of(disk, self.meta.shard, self.keys.clone())
             .map_err(|why| Failure::unreadable(format!("{}: {why}", self.folder().display())))
     }
 

@@ -60,6 +60,7 @@ fn one(place: &Place) -> Result<String, Failure> {
         seed: rand::random(),
         skip_damage: true,
         distrust: false,
+        keys: place.keys.clone(),
     };
     let aside = |found: &Verdict, names: &[String]| {
         progress.say(&format!(

@@ -46,6 +46,13 @@ impl KeyRing {
         self.0.insert(name.to_owned(), key);
     }
 
+    /// Adds the keys of a configuration, as far as they are not there yet.
+    pub fn complete<'a>(&mut self, keys: impl Iterator<Item = (&'a str, &'a [u8])>) {
+        for (name, key) in keys {
+            self.0.entry(name.to_owned()).or_insert_with(|| key.to_vec());
+        }
+    }
+
     /// The cipher of a file.
     pub fn cipher(&self, encryption: &Encryption) -> Result<Cipher, String> {
         let Encryption {

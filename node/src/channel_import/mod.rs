@@ -98,7 +98,8 @@ pub fn run(options: &Options) -> Result<Imported, Failure> {
 }
 
 fn import(options: &Options, place: &Place, progress: &Progress) -> Result<Imported, Failure> {
-    let keys = KeyRing::read(&options.keys)?;
+    let mut keys = KeyRing::read(&options.keys)?;
+    keys.complete(place.config.keys.secrets());
     let mut folders = Folders::own(place, options.dry_run, progress)?;
     let mut imported = Imported {
         is_dry_run: options.dry_run,

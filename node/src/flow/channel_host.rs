@@ -87,7 +87,7 @@ impl ChannelHost {
         if let Err(broken) = handle.channel().check() {
             let error = match handle.channel().is_fatal() {
                 true => RunError::fatal(broken),
-                false => RunError::bug(format!("channel cannot go on: {broken}")),
+                false => RunError::bug(format!("does not pass its check: {broken}")),
             };
             self.note.leave(Exit::Failed(error));
             ctx.stop();

@@ -32,7 +32,20 @@ make both.jks JKS b-rsa -dname CN=localhost "${rsa[@]}" "${san[@]}" -keypass cha
 make other_key_password.jks JKS server -dname CN=localhost "${ec[@]}" -keypass different
 make ec.p12 PKCS12 server -dname CN=localhost -keyalg EC -groupname secp384r1 "${san[@]}"
 make rsa_legacy.p12 PKCS12 server -dname CN=localhost "${rsa[@]}" "${san[@]}" -J-Dkeystore.pkcs12.legacy
-keytool -genseckey -alias secret -keyalg AES -keysize 128 -storetype JCEKS -keystore secret.jceks "${pass[@]}"
+# Java's own 200,000 rounds take their time in a build for tests; `secret.jceks` has them.
+quick=(-J-Djdk.jceKeyProtector.iterationCount=10000)
+make rsa.jceks JCEKS server -dname CN=localhost "${rsa[@]}" "${san[@]}" -keypass changeit "${quick[@]}"
+
+# secret STORE TYPE ALIAS ALGORITHM BITS OPTION...: a secret key.
+secret() {
+    keytool -genseckey -keystore "$1" -storetype "$2" -alias "$3" -keyalg "$4" -keysize "$5" "${pass[@]}" "${@:6}"
+}
+
+secret secret.jceks JCEKS secret AES 128
+secret secret.p12 PKCS12 secret AES 256
+for bits in 128 192 256; do secret keys.jceks JCEKS "key-$bits" AES "$bits" -keypass changeit "${quick[@]}"; done
+secret keys.jceks JCEKS Own-Password AES 256 -keypass different "${quick[@]}"
+secret keys.jceks JCEKS des DESede 168 -keypass changeit "${quick[@]}"
 
 # An authority, one below it, and servers whose certificates they sign.
 authority=(-ext bc:c=ca:true -ext ku:c=keyCertSign)

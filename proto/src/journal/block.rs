@@ -1,10 +1,14 @@
 //! Blocks: the header, the checksums, and a writer that collects records into one.
 
+use super::cipher::{NONCE_BYTES, PayloadCipher, TAG_BYTES};
 use super::codec::{u32_at, u64_at};
 use super::{BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, block_bytes};
 use thiserror::Error;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"MRBK");
+
+/// The part of a header that an encrypted payload vouches for: all before the checksum of the payload.
+const AUTHENTICATED_BYTES: usize = 52;
 
 /// The payload is encrypted; its checksum is that of the cipher text.
 pub const FLAG_ENCRYPTED: u16 = 1;
@@ -14,6 +18,8 @@ pub const FLAG_COMPRESSED: u16 = 2;
 pub const FLAG_CONTINUES: u16 = 4;
 /// The first transaction of this block began in an earlier one: without that, its records are of no use.
 pub const FLAG_CONTINUED: u16 = 8;
+/// An encrypted block that a repair has put in the place of another one: its nonce is of its own.
+pub const FLAG_SCAR: u16 = 16;
 
 /// Why bytes are no block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -27,6 +33,30 @@ pub enum BlockError {
     /// The header is right, the payload is not.
     #[error("payload of block {block} at LSN {lsn}: checksum does not match")]
     Payload {
+        /// The block's number.
+        block: u64,
+        /// Where it begins.
+        lsn: u64,
+    },
+    /// A segment is encrypted as a whole or not at all.
+    #[error("block {block} at LSN {lsn} is in plain in a segment that is encrypted")]
+    Plain {
+        /// The block's number.
+        block: u64,
+        /// Where it begins.
+        lsn: u64,
+    },
+    /// A segment is encrypted as a whole or not at all.
+    #[error("block {block} at LSN {lsn} is encrypted in a segment that is in plain")]
+    Encrypted {
+        /// The block's number.
+        block: u64,
+        /// Where it begins.
+        lsn: u64,
+    },
+    /// Its checksum is right, but it is not what the segment's key has sealed: somebody has changed it.
+    #[error("block {block} at LSN {lsn}: not what was encrypted with the key of its segment")]
+    Forged {
         /// The block's number.
         block: u64,
         /// Where it begins.
@@ -95,7 +125,7 @@ impl BlockHead {
         if u16::from_le_bytes([head[4], head[5]]) as usize != BLOCK_HEAD_BYTES {
             return Err(BlockError::NoHead("other length of the header"));
         }
-        if flags & !(FLAG_ENCRYPTED | FLAG_COMPRESSED | FLAG_CONTINUES | FLAG_CONTINUED) != 0 {
+        if flags & !(FLAG_ENCRYPTED | FLAG_COMPRESSED | FLAG_CONTINUES | FLAG_CONTINUED | FLAG_SCAR) != 0 {
             return Err(BlockError::NoHead("a flag of a newer format"));
         }
         let this = Self {
@@ -133,6 +163,48 @@ impl BlockHead {
         self.encode(salt).iter().fold(0xcbf2_9ce4_8422_2325, |h, b| {
             (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
         })
+    }
+
+    /// What no other block of its segment has: the low half of the salt, and where the block begins. A scar begins where the
+    /// block did that it stands for, so it has the highest bit besides, which no LSN reaches.
+    fn nonce(&self, salt: u64) -> [u8; NONCE_BYTES] {
+        let scar = u64::from(self.flags & FLAG_SCAR != 0) << 63;
+        let mut nonce = [0; NONCE_BYTES];
+        nonce[..4].copy_from_slice(&(salt as u32).to_le_bytes());
+        nonce[4..].copy_from_slice(&(self.lsn | scar).to_le_bytes());
+        nonce
+    }
+
+    /// The records of a payload that [`check_payload`](Self::check_payload) has let pass, in plain; none if it is plain
+    /// already. `cipher` is that of the segment.
+    ///
+    /// # Errors
+    /// It is encrypted in a plain segment or plain in an encrypted one, or it was changed since it was sealed.
+    pub fn open_payload(
+        &self,
+        salt: u64,
+        cipher: Option<&dyn PayloadCipher>,
+        payload: &[u8],
+    ) -> Result<Option<Vec<u8>>, BlockError> {
+        let (block, lsn) = (self.block, self.lsn);
+        match (cipher, self.flags & FLAG_ENCRYPTED != 0) {
+            (None, false) => Ok(None),
+            (Some(_), false) => Err(BlockError::Plain { block, lsn }),
+            (None, true) => Err(BlockError::Encrypted { block, lsn }),
+            (Some(cipher), true) => {
+                let forged = BlockError::Forged { block, lsn };
+                let bytes = payload.len().checked_sub(TAG_BYTES).ok_or(forged)?;
+                let mut plain = vec![0; bytes];
+                let head = self.encode(salt);
+                let same = cipher.open(
+                    self.nonce(salt),
+                    &head[..AUTHENTICATED_BYTES],
+                    payload,
+                    &mut plain,
+                );
+                if same { Ok(Some(plain)) } else { Err(forged) }
+            }
+        }
     }
 
     /// Whether the payload is the one that the header was made for.
@@ -217,14 +289,43 @@ impl BlockWriter {
     ///
     /// # Panics
     /// If the payload is longer than a block may be: whoever collects asks [`payload_bytes`](Self::payload_bytes).
-    pub fn finish(&mut self, salt: u64, mut head: BlockHead) -> (BlockHead, &[u8]) {
-        let payload = self.payload_bytes();
+    pub fn finish(&mut self, salt: u64, head: BlockHead) -> (BlockHead, &[u8]) {
+        self.complete(salt, head, None)
+    }
+
+    /// As [`finish`](Self::finish), with the payload encrypted where it stands; it grows by [`TAG_BYTES`].
+    ///
+    /// # Panics
+    /// As [`finish`](Self::finish).
+    pub fn finish_sealed(
+        &mut self,
+        salt: u64,
+        head: BlockHead,
+        cipher: &dyn PayloadCipher,
+    ) -> (BlockHead, &[u8]) {
+        self.complete(salt, head, Some(cipher))
+    }
+
+    fn complete(
+        &mut self,
+        salt: u64,
+        mut head: BlockHead,
+        cipher: Option<&dyn PayloadCipher>,
+    ) -> (BlockHead, &[u8]) {
+        let payload = self.payload_bytes() + cipher.map_or(0, |_| TAG_BYTES);
         assert!(
             block_bytes(payload) <= BLOCK_BYTES_MAX,
             "a block of {payload} bytes"
         );
         head.payload_bytes = payload as u32;
         head.records = self.records;
+        if let Some(cipher) = cipher {
+            head.flags |= FLAG_ENCRYPTED;
+            let aad = head.encode(salt);
+            let records = &mut self.buf[BLOCK_HEAD_BYTES..];
+            let tag = cipher.seal(head.nonce(salt), &aad[..AUTHENTICATED_BYTES], records);
+            self.buf.extend_from_slice(&tag);
+        }
         head.payload_crc = payload_crc(salt, head.lsn, &self.buf[BLOCK_HEAD_BYTES..]);
         self.buf[..BLOCK_HEAD_BYTES].copy_from_slice(&head.encode(salt));
         self.buf.resize(block_bytes(payload), 0);

@@ -29,11 +29,16 @@
 //! earlier records have built up; recovery begins at the newest that is complete. Between the two stand ordinary
 //! records, read into an empty state.
 //!
+//! An encrypted segment names a key in its header and carries its own, wrapped ([`WrappedKey`]); the payload of each of its
+//! blocks is then sealed with AES-256-GCM, the tag behind it. The header's first 52 bytes are authenticated with it, and the
+//! checksum is that of the cipher text, so damage is told from a wrong key without one.
+//!
 //! Limits: blocks of [`BLOCK_BYTES_MAX`]; texts and byte strings of records are as long as their bytes are there; no
 //! decoder allocates from a declared length. Format 1 is for ever: `proto/vectors/journal` holds a segment that every
 //! later version must read.
 
 mod block;
+mod cipher;
 mod codec;
 mod record;
 mod scar;
@@ -42,6 +47,10 @@ mod segment;
 pub use block::{
     BlockError, BlockHead, BlockWriter, FLAG_COMPRESSED, FLAG_CONTINUED, FLAG_CONTINUES, FLAG_ENCRYPTED,
     payload_crc,
+};
+pub use cipher::{
+    DATA_KEY_BYTES, KEY_ID_BYTES_MAX, NONCE_BYTES, PayloadCipher, TAG_BYTES, WrapError, WrapMethod,
+    WrappedKey,
 };
 pub use record::{Digest, END, Lane, Outcome, Range, Ranges, Record, RecordError, Records, write_record};
 pub use scar::Scar;

@@ -13,7 +13,8 @@
 //!  33      zeroes
 //! ```
 
-use super::block::{BlockHead, BlockWriter};
+use super::block::{BlockHead, BlockWriter, FLAG_SCAR};
+use super::cipher::{PayloadCipher, TAG_BYTES};
 use super::codec::u64_at;
 use super::record::{Range, Record, write_record};
 use super::{BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, PAGE_BYTES};
@@ -50,11 +51,17 @@ impl Scar {
         })
     }
 
-    /// A block of exactly `bytes`. `head` brings LSN, durable LSN, number and chain.
+    /// A block of exactly `bytes`. `head` brings LSN, durable LSN, number and chain; `cipher` is that of the segment.
     ///
     /// # Panics
     /// If `bytes` are no whole pages, or more than a block has.
-    pub fn block(&self, salt: u64, head: BlockHead, bytes: usize) -> (BlockHead, Vec<u8>) {
+    pub fn block(
+        &self,
+        salt: u64,
+        mut head: BlockHead,
+        bytes: usize,
+        cipher: Option<&dyn PayloadCipher>,
+    ) -> (BlockHead, Vec<u8>) {
         assert!(
             bytes.is_multiple_of(PAGE_BYTES) && (PAGE_BYTES..=BLOCK_BYTES_MAX).contains(&bytes),
             "a scar of {bytes} bytes"
@@ -75,12 +82,19 @@ impl Scar {
         part.push(u8::from(self.open_ended));
         part.extend_from_slice(&self.unix_seconds.to_le_bytes());
         // A record has six bytes of its own.
-        part.resize(bytes - BLOCK_HEAD_BYTES - 6 - end.len(), 0);
+        let tag = cipher.map_or(0, |_| TAG_BYTES);
+        part.resize(bytes - BLOCK_HEAD_BYTES - 6 - end.len() - tag, 0);
         let mut writer = BlockWriter::new();
         write_record(writer.payload(), &Record::Part { bytes: &part }, false);
         writer.payload().extend_from_slice(&end);
         writer.count(2);
-        let (head, block) = writer.finish(salt, head);
+        let (head, block) = match cipher {
+            None => writer.finish(salt, head),
+            Some(cipher) => {
+                head.flags |= FLAG_SCAR;
+                writer.finish_sealed(salt, head, cipher)
+            }
+        };
         (head, block.to_vec())
     }
 }
@@ -99,7 +113,7 @@ mod tests {
             let events = Range { start, end: start.saturating_add(len) };
             let scar = Scar { events, open_ended, unix_seconds };
             let at = BlockHead { lsn: 8_192, durable_lsn: 4_096, block: 7, chain: 3, ..BlockHead::default() };
-            let (head, bytes) = scar.block(99, at, pages * PAGE_BYTES);
+            let (head, bytes) = scar.block(99, at, pages * PAGE_BYTES, None);
             prop_assert_eq!(bytes.len(), pages * PAGE_BYTES);
             prop_assert_eq!(BlockHead::decode(&bytes, 99), Ok(head));
             prop_assert_eq!((head.lsn, head.end_lsn()), (8_192, 8_192 + bytes.len() as u64));

@@ -105,6 +105,22 @@ impl SegmentHead {
         page
     }
 
+    /// Whether payloads are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        !self.key_id.is_empty()
+    }
+
+    /// What its key is bound to, so that it serves no other segment: shard, number, salt, first LSN, and the name of
+    /// the key that wraps it.
+    pub fn key_context(&self) -> Vec<u8> {
+        let mut out = self.shard.to_vec();
+        for number in [self.number, self.salt, self.first_lsn] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.key_id);
+        out
+    }
+
     /// Reads the page.
     ///
     /// # Errors

@@ -52,6 +52,138 @@ fn every_flipped_bit_of_a_block_is_noticed() {
     assert_eq!(BlockHead::decode(&bytes[..63], 5), Err(BlockError::Short(63)));
 }
 
+/// No cipher at all: it adds a byte to each other, and sums up what it has seen.
+#[derive(Debug)]
+struct Toy(u8);
+
+impl Toy {
+    fn tag(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], plain: &[u8]) -> [u8; TAG_BYTES] {
+        let mut tag = [self.0; TAG_BYTES];
+        for (n, byte) in nonce.iter().chain(aad).chain(plain).enumerate() {
+            let at = n % TAG_BYTES;
+            tag[at] = tag[at].wrapping_mul(31).wrapping_add(*byte);
+        }
+        tag
+    }
+}
+
+impl PayloadCipher for Toy {
+    fn seal(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], payload: &mut [u8]) -> [u8; TAG_BYTES] {
+        let tag = self.tag(nonce, aad, payload);
+        payload.iter_mut().for_each(|b| *b = b.wrapping_add(self.0));
+        tag
+    }
+
+    fn open(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], sealed: &[u8], plain: &mut [u8]) -> bool {
+        let (bytes, tag) = sealed.split_at(plain.len());
+        for (to, from) in plain.iter_mut().zip(bytes) {
+            *to = from.wrapping_sub(self.0);
+        }
+        self.tag(nonce, aad, plain) == tag
+    }
+}
+
+#[test]
+fn a_sealed_block_opens_with_its_cipher_and_with_nothing_else() {
+    let mut writer = BlockWriter::new();
+    let bytes = vec![7; 200];
+    write_record(writer.payload(), &Record::Part { bytes: &bytes }, true);
+    writer.count(1);
+    let plain_bytes = writer.payload_bytes();
+    let (head, bytes) = writer.finish_sealed(5, head(), &Toy(9));
+    assert_eq!(head.flags, FLAG_CONTINUES | FLAG_ENCRYPTED);
+    assert_eq!(head.payload_bytes as usize, plain_bytes + TAG_BYTES);
+    assert!(
+        !bytes.windows(20).any(|w| w == [7; 20]),
+        "nothing is left in plain"
+    );
+    assert_eq!(BlockHead::decode(bytes, 5), Ok(head));
+    let payload = head.check_payload(5, &bytes[BLOCK_HEAD_BYTES..]).unwrap();
+    let plain = head.open_payload(5, Some(&Toy(9)), payload).unwrap().unwrap();
+    let part = Record::Part { bytes: &[7; 200] };
+    assert_eq!(Records::new(&plain).next(), Some(Ok((part, true))));
+
+    let (block, lsn) = (head.block, head.lsn);
+    let forged = Err(BlockError::Forged { block, lsn });
+    assert_eq!(head.open_payload(5, Some(&Toy(8)), payload), forged);
+    assert_eq!(
+        head.open_payload(6, Some(&Toy(9)), payload),
+        forged,
+        "another nonce"
+    );
+    assert_eq!(
+        head.open_payload(5, Some(&Toy(9)), &payload[..TAG_BYTES - 1]),
+        forged
+    );
+    assert_eq!(
+        head.open_payload(5, None, payload),
+        Err(BlockError::Encrypted { block, lsn })
+    );
+    // Each field of the header that is vouched for.
+    let others = [
+        BlockHead {
+            flags: FLAG_ENCRYPTED,
+            ..head
+        },
+        BlockHead {
+            durable_lsn: 0,
+            ..head
+        },
+        BlockHead {
+            block: block + 1,
+            ..head
+        },
+        BlockHead { chain: 98, ..head },
+        BlockHead { records: 2, ..head },
+        BlockHead {
+            lsn: lsn + 4_096,
+            ..head
+        },
+    ];
+    for other in others {
+        let opened = other.open_payload(5, Some(&Toy(9)), payload);
+        assert!(matches!(opened, Err(BlockError::Forged { .. })), "{other:?}");
+    }
+    let plain = BlockHead { flags: 0, ..head };
+    assert_eq!(
+        plain.open_payload(5, Some(&Toy(9)), payload),
+        Err(BlockError::Plain { block, lsn })
+    );
+    assert_eq!(plain.open_payload(5, None, payload), Ok(None));
+}
+
+#[test]
+fn a_wrapped_key_comes_back_and_anything_else_is_refused() {
+    let wrapped = WrappedKey {
+        method: WrapMethod::Aes192Gcm,
+        nonce: [3; NONCE_BYTES],
+        sealed: [4; DATA_KEY_BYTES + TAG_BYTES],
+    };
+    let bytes = wrapped.encode();
+    assert_eq!(bytes.len(), WrappedKey::BYTES);
+    assert_eq!(WrappedKey::decode(&bytes), Ok(wrapped));
+    assert_eq!(WrappedKey::decode(&bytes[1..]), Err(WrapError::Length(60)));
+    assert_eq!(
+        WrappedKey::decode(&[bytes.as_slice(), &[0]].concat()),
+        Err(WrapError::Length(62))
+    );
+    assert_eq!(
+        WrappedKey::decode(&[&[4][..], &bytes[1..]].concat()),
+        Err(WrapError::Method(4))
+    );
+}
+
+#[test]
+fn the_longest_name_of_a_key_fits_a_segments_header() {
+    let head = SegmentHead {
+        key_id: vec![b'k'; KEY_ID_BYTES_MAX],
+        wrapped_key: vec![7; WrappedKey::BYTES],
+        ..SegmentHead::default()
+    };
+    assert!(head.is_encrypted());
+    assert_eq!(SegmentHead::decode(&head.encode()), Ok(head));
+}
+
 #[test]
 fn pages_say_whose_they_are() {
     let segment = SegmentHead {
@@ -214,6 +346,7 @@ proptest! {
         let _ = Records::new(&bytes).count();
         let _ = BlockHead::decode(&bytes, 1);
         let _ = SegmentHead::decode(&bytes);
+        let _ = WrappedKey::decode(&bytes);
     }
 
     #[test]

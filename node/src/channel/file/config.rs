@@ -1,10 +1,13 @@
 //! The settings of a file channel: Flume's, what of them means nothing here, and ours.
 
+use super::encryption::{self, KeyRing, LiveKeys};
+use super::examine;
 use super::flume;
 use super::folder::{self, Found};
 use super::spillable::SAVED;
 use crate::component::channel::ChannelLimits;
 use crate::component::keys::Keys;
+use cluster::journal::cipher_of;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +40,8 @@ pub struct Config {
     pub exits_on_io_error: bool,
     /// `onCorruption` (ours): whether damage is skipped and reported, or stops the channel; default stop.
     pub skip_damage: bool,
+    /// `encryption.*`: the keys, and which of them new segments are encrypted with, if any.
+    pub keys: KeyRing,
 }
 
 impl Config {
@@ -74,11 +79,11 @@ impl Config {
             skip_damage: one_of(keys, "onCorruption", ["stop", "skip"]),
             exits_on_io_error: one_of(keys, "onIoError", ["park", "exit"]),
             durability: Durability::read(keys),
+            keys: encryption::read(keys),
         };
         for (key, why) in WITHOUT_MEANING {
             keys.without_effect(key, why);
         }
-        encryption(keys);
         config
     }
 
@@ -96,8 +101,14 @@ impl Config {
     pub fn look(&self, keys: &mut Keys) {
         let mut flumes = Vec::new();
         for path in &self.data_dirs {
+            // It may be free when the agent starts, and it is this agent itself that a file is checked for.
+            if let Some(holder) = examine::holder(path).filter(|h| h.process != std::process::id()) {
+                let message = format!("{} is in use now, by {holder}", path.display());
+                keys.warn("dataDirs", "in-use", message);
+            }
             match folder::look(path) {
-                Ok(Found::Nothing | Found::Ours) => {}
+                Ok(Found::Nothing) => {}
+                Ok(Found::Ours) => self.look_at_key(path, keys),
                 Ok(Found::Flume(files)) => flumes.push(format!("{} ({files} data files)", path.display())),
                 Err(why) => keys.wrong("dataDirs", &why.to_string()),
             }
@@ -109,6 +120,18 @@ impl Config {
                 flume::import_command(&self.data_dirs, keys)
             );
             keys.wrong("dataDirs", &message);
+        }
+    }
+
+    /// Whether the newest segment can be read; which others are needed shows when that is.
+    fn look_at_key(&self, path: &Path, keys: &mut Keys) {
+        let Ok(Some((segment, head))) = examine::newest_segment(path) else {
+            return;
+        };
+        if let Err(why) = cipher_of(Some(&self.keys), &head) {
+            let advice = encryption::advice(&why, &self.keys);
+            let message = format!("{} {why}; {advice}", segment.display());
+            keys.wrong(encryption::blamed(&self.keys), &message);
         }
     }
 }
@@ -215,27 +238,6 @@ impl Durability {
     }
 }
 
-fn encryption(keys: &mut Keys) {
-    let mut given = Vec::new();
-    for key in [
-        "encryption.activeKey",
-        "encryption.cipherProvider",
-        "encryption.keyProvider",
-    ] {
-        if keys.text(key).is_some() {
-            given.push(key);
-        }
-    }
-    let below = keys.below("encryption.keyProvider.");
-    drop(below);
-    if let Some(key) = given.first() {
-        keys.wrong(
-            key,
-            "encryption is known, but not in this version: events would lie on the disk in plain",
-        );
-    }
-}
-
 /// What the thread of a channel needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -245,6 +247,8 @@ pub struct Settings {
     pub minimum_required_space: u64,
     pub segment_bytes: u64,
     pub skip_damage: bool,
+    /// Changed by a reload.
+    pub keys: Arc<LiveKeys>,
     /// Whether positions are kept in the log, with the events that they belong to.
     pub keeps_positions: bool,
     pub durability: Durability,

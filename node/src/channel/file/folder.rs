@@ -7,6 +7,7 @@
 //!   <dataDir>/millrace/seg-….wal   the log; free-….wal are files for its next segments
 //! ```
 
+use super::examine::{self, Holder};
 use super::flume;
 use cluster::journal::{Disk, DiskError, DiskErrorKind};
 use proto::journal::{MetaPage, PAGE_BYTES, PageError};
@@ -16,8 +17,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 /// Our part of a data folder.
@@ -36,10 +37,12 @@ pub enum FolderError {
         error: io::Error,
     },
     /// Another process or another channel has it.
-    #[error("Cannot lock {path}. The directory is already locked: another agent or another channel uses it")]
+    #[error("Cannot lock {path}. The directory is already locked: {} uses it; stop that, or name another folder", user(.holder))]
     Locked {
         /// The folder.
         path: PathBuf,
+        /// Who, if the system tells.
+        holder: Option<Holder>,
     },
     /// Its META says something else.
     #[error("{path}: {why}")]
@@ -49,14 +52,22 @@ pub enum FolderError {
         /// What is wrong.
         why: PageError,
     },
-    /// It belongs to another channel, or is not the shard that it should be.
-    #[error("{path}: {why}")]
+    /// It belongs to another channel or program, is not the shard that it should be, or may not be used.
+    #[error("{path} {why}")]
     Other {
         /// The folder.
         path: PathBuf,
         /// What is there, what was expected.
         why: String,
     },
+}
+
+fn user(holder: &Option<Holder>) -> String {
+    match holder {
+        Some(holder) if holder.process == std::process::id() => "another channel of this agent".to_owned(),
+        Some(holder) => holder.to_string(),
+        None => "another agent or another channel".to_owned(),
+    }
 }
 
 impl FolderError {
@@ -82,6 +93,7 @@ pub enum Found {
 /// # Errors
 /// What is there cannot be read, or is not ours.
 pub fn look(data_dir: &Path) -> Result<Found, FolderError> {
+    examine::usable(data_dir)?;
     let meta = data_dir.join(FOLDER).join(META);
     // Before ours: what is Flume's must be moved first, or nobody would ever deliver it.
     let logs = flume::count(data_dir).map_err(FolderError::io(data_dir))?;
@@ -90,15 +102,21 @@ pub fn look(data_dir: &Path) -> Result<Found, FolderError> {
         return Ok(Found::Flume(logs));
     }
     match read_meta(&meta)? {
-        Some(_) => return Ok(Found::Ours),
+        Some(_) => {
+            examine::newest_segment(data_dir)?;
+            return Ok(Found::Ours);
+        }
         None if has_segments(&data_dir.join(FOLDER)) => {
             return Err(FolderError::Other {
                 path: data_dir.join(FOLDER),
-                why: "there are segments of a log, but no META that says whose they are".to_owned(),
+                why: "has segments of a log, but no META that says whose they are: bring META back from where they \
+                      were copied from, or move them away"
+                    .to_owned(),
             });
         }
         None => {}
     }
+    examine::vacant(data_dir)?;
     Ok(Found::Nothing)
 }
 
@@ -140,31 +158,34 @@ pub struct Folder {
     pub disk: RealDisk,
     /// Whose it is.
     pub meta: MetaPage,
-    _locks: [File; 2],
+    _locks: (Option<File>, Option<File>),
 }
+
+/// One folder at a time is locked. A process that closes `in_use.lock` loses the lock that it has on it by another opening:
+/// so nobody opens it before having `LOCK`, or finding that nobody can have that.
+static LOCKING: Mutex<()> = Mutex::new(());
 
 impl Folder {
     /// Locks the folder and reads, or first writes, what it is. `fresh` is what a folder without META becomes.
     ///
     /// # Errors
-    /// Somebody else has it, it is another channel's, or the system refuses.
+    /// Somebody else has it, it is another channel's or program's, or the system refuses; then nothing was touched.
     pub fn own(data_dir: &Path, fresh: &MetaPage, minimum_free_bytes: u64) -> Result<Self, FolderError> {
+        let _alone = LOCKING.lock().unwrap_or_else(PoisonError::into_inner);
+        look(data_dir)?;
         let path = data_dir.join(FOLDER);
+        let (ours, java) = (path.join("LOCK"), data_dir.join("in_use.lock"));
+        let mut locks = (
+            lock_ours(data_dir, &ours, false)?,
+            lock_java(data_dir, &java, false)?,
+        );
+        // Nobody is there: only now something is made.
         make_folder(&path)?;
-        let ours = lock_file(&path.join("LOCK"))?;
-        let locked = || FolderError::Locked {
-            path: data_dir.to_owned(),
-        };
-        match ours.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(locked()),
-            Err(TryLockError::Error(error)) => return Err(FolderError::io(&path)(error)),
+        if locks.0.is_none() {
+            locks.0 = lock_ours(data_dir, &ours, true)?;
         }
-        let java = lock_file(&data_dir.join("in_use.lock"))?;
-        match rustix::fs::fcntl_lock(&java, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => return Err(locked()),
-            Err(error) => return Err(FolderError::io(data_dir)(error.into())),
+        if locks.1.is_none() {
+            locks.1 = lock_java(data_dir, &java, true)?;
         }
         let disk = RealDisk {
             path: path.clone(),
@@ -192,8 +213,39 @@ impl Folder {
         Ok(Self {
             disk,
             meta,
-            _locks: [ours, java],
+            _locks: locks,
         })
+    }
+}
+
+fn locked(data_dir: &Path) -> FolderError {
+    FolderError::Locked {
+        path: data_dir.to_owned(),
+        holder: examine::holder(data_dir),
+    }
+}
+
+/// Locks the file as we do; none if it is not there and is not to be made.
+fn lock_ours(data_dir: &Path, path: &Path, make: bool) -> Result<Option<File>, FolderError> {
+    let Some(file) = lock_file(path, make)? else {
+        return Ok(None);
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(locked(data_dir)),
+        Err(TryLockError::Error(error)) => Err(FolderError::io(path)(error)),
+    }
+}
+
+/// Locks the file as Flume does; none if it is not there and is not to be made.
+fn lock_java(data_dir: &Path, path: &Path, make: bool) -> Result<Option<File>, FolderError> {
+    let Some(file) = lock_file(path, make)? else {
+        return Ok(None);
+    };
+    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(locked(data_dir)),
+        Err(error) => Err(FolderError::io(path)(error.into())),
     }
 }
 
@@ -206,15 +258,19 @@ fn make_folder(path: &Path) -> Result<(), FolderError> {
         .map_err(FolderError::io(path))
 }
 
-fn lock_file(path: &Path) -> Result<File, FolderError> {
-    OpenOptions::new()
+fn lock_file(path: &Path, make: bool) -> Result<Option<File>, FolderError> {
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
+        .create(make)
         .truncate(false)
         .mode(0o600)
-        .open(path)
-        .map_err(FolderError::io(path))
+        .open(path);
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound && !make => Ok(None),
+        Err(error) => Err(FolderError::io(path)(error)),
+    }
 }
 
 fn write_meta(folder: &Path, meta: &MetaPage) -> Result<(), FolderError> {

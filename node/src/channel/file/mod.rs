@@ -17,7 +17,8 @@
 //! | a write or sync fails | nothing more is acknowledged; everybody hears "storage failed"; the log is opened anew, and what is really on the disk counts |
 //! | that twice within ten minutes | the channel rests for ten minutes, with an alarm; with `onIoError = exit` the first time ends the process, with 70 |
 //! | an acknowledged byte cannot be read | the channel stops and names the place; with `onCorruption = skip` the rest flows on, and the lost events are named and counted |
-//! | folder of another program, of a newer version, in use | refused with what was found; nothing is touched |
+//! | folder of another program, of a newer version, in use, not to be read or written | refused with what was found; nothing is touched |
+//! | a key that is missing or another | refused, and told apart from damage; nothing is touched |
 //! | Flume's own files in dataDirs | refused at start, with the command that moves their events here |
 //!
 //! Differences from Flume: no checkpoints, so nothing of theirs has a meaning; several `dataDirs` are shards that sync side
@@ -28,6 +29,8 @@ mod ahead;
 mod config;
 mod core;
 mod damage;
+mod encryption;
+mod examine;
 pub mod flume;
 pub mod folder;
 mod spillable;
@@ -47,6 +50,7 @@ use crate::component::registry::{BuildContext, Type};
 use bytes::Bytes;
 use cluster::journal::RangeSet;
 use config::Settings;
+use encryption::LiveKeys;
 use proto::event::Batch;
 use proto::journal::Range;
 use spillable::room::RoomLimits;
@@ -97,6 +101,7 @@ impl Config {
             minimum_required_space: self.minimum_required_space,
             segment_bytes: self.segment_bytes,
             skip_damage: self.skip_damage,
+            keys: Arc::new(LiveKeys::new(self.keys.clone())),
             keeps_positions: limits.durable,
             durability: self.durability,
             exits_on_io_error: self.exits_on_io_error,
@@ -556,6 +561,8 @@ impl Channel for FileChannel {
         if keys.has_errors() {
             return;
         }
+        // The next segment is written with them.
+        self.settings.keys.change(config.keys.clone());
         let mut inner = self.inner();
         inner.queue.limits = limits;
         // What is there stays, also when there is more of it than would be let in now.

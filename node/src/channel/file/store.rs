@@ -15,12 +15,13 @@ use super::ahead::{self, Done, Job, Read, Stored};
 use super::config::{Durability, Settings};
 use super::core::{Answer, Core, Inner};
 use super::damage;
+use super::encryption;
 use super::folder::{Folder, RealDisk};
 use crate::component::channel::{ChannelError, Claim, Position};
 use crate::component::queue::{Origin, Piece};
 use bytes::Bytes;
 use cluster::journal::{
-    CommitError, Committed, Config, Log, Opened, Put, ReadError, Reader, Report, Transaction,
+    CommitError, Committed, Config, Log, OpenError, Opened, Put, ReadError, Reader, Report, Transaction,
 };
 use proto::event::Batch;
 use proto::journal::{MetaPage, Range, Record};
@@ -156,6 +157,14 @@ impl Store<'_> {
         Ok(())
     }
 
+    fn refused(&self, path: &std::path::Path, why: &OpenError) -> String {
+        let advice = match why {
+            OpenError::Key { why, .. } => encryption::advice(why, &self.settings.keys.now()),
+            _ => return damage::refused(path, why),
+        };
+        format!("{}: {why}; {advice}. Nothing was changed", path.display())
+    }
+
     pub(super) fn open_shard(
         &mut self,
         path: &std::path::Path,
@@ -171,9 +180,10 @@ impl Store<'_> {
             seed: rand::random(),
             skip_damage: self.settings.skip_damage,
             distrust,
+            keys: Some(self.settings.keys.clone()),
         };
         let begun = Instant::now();
-        let (mut log, report) = Log::open(folder.disk.clone(), how).map_err(|e| damage::refused(path, &e))?;
+        let (mut log, report) = Log::open(folder.disk.clone(), how).map_err(|e| self.refused(path, &e))?;
         self.tell(path, &log, &report, begun.elapsed());
         if self.settings.durability != Durability::Commit {
             log.sync_later();

@@ -10,7 +10,7 @@ pub(super) struct Owned {
     pub _folder: TempDir,
 }
 
-fn config(folder: &TempDir, pairs: &[(&str, &str)]) -> Config {
+pub(super) fn config(folder: &TempDir, pairs: &[(&str, &str)]) -> Config {
     let dir = folder.path().join("data").to_str().unwrap().to_owned();
     let mut all = vec![
         ("dataDirs", dir.as_str()),
@@ -25,7 +25,7 @@ fn config(folder: &TempDir, pairs: &[(&str, &str)]) -> Config {
     config
 }
 
-fn open(folder: &TempDir, pairs: &[(&str, &str)]) -> FileChannel {
+pub(super) fn open(folder: &TempDir, pairs: &[(&str, &str)]) -> FileChannel {
     let channel = config(folder, pairs).build(&"c1".into()).unwrap();
     channel.attach();
     wait_open(&channel);

@@ -28,11 +28,25 @@ pub const OCTETS: u8 = 0x04;
 pub const IDENTIFIER: u8 = 0x06;
 pub const SEQUENCE: u8 = 0x30;
 
-/// Algorithm and encrypted bytes of an `EncryptedPrivateKeyInfo`.
-pub fn encrypted_key(mut der: &[u8]) -> Option<(&[u8], &[u8])> {
+/// An `EncryptedPrivateKeyInfo`.
+pub struct EncryptedKey<'a> {
+    /// How it is encrypted.
+    pub algorithm: &'a [u8],
+    /// What that needs to know.
+    pub parameters: &'a [u8],
+    /// The encrypted bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Reads an `EncryptedPrivateKeyInfo`.
+pub fn encrypted_key(mut der: &[u8]) -> Option<EncryptedKey<'_>> {
     let mut info = tagged(&mut der, SEQUENCE)?;
-    let mut algorithm = tagged(&mut info, SEQUENCE)?;
-    Some((tagged(&mut algorithm, IDENTIFIER)?, tagged(&mut info, OCTETS)?))
+    let mut parameters = tagged(&mut info, SEQUENCE)?;
+    Some(EncryptedKey {
+        algorithm: tagged(&mut parameters, IDENTIFIER)?,
+        parameters,
+        bytes: tagged(&mut info, OCTETS)?,
+    })
 }
 
 /// The algorithm of a PKCS#8 key in Java's words.

@@ -1,18 +1,20 @@
-//! JKS, Java's own key store.
+//! JKS and JCEKS, Java's own key stores.
 //!
 //! ```text
-//! store = feedfeed | version u32: 1, 2 | entries u32 | entry… | SHA-1, 20 bytes
+//! store = feedfeed, JCEKS cececece | version u32: 1, 2 | entries u32 | entry… | SHA-1, 20 bytes
 //! entry = 1 | alias | time u64 | key: u32, bytes | certificates u32 | certificate…        a key
 //!       | 2 | alias | time u64 | certificate                                              a trusted certificate
+//!       | 3 | alias | time u64 | sealed object                                            a secret key, JCEKS only
 //! certificate = [version 2: type "X.509"] | u32, bytes              alias, type = u16, modified UTF-8
 //! ```
 //!
 //! All numbers are big-endian. The digest at the end is `SHA1(password | "Mighty Aphrodite" | all before)`, the
-//! password in UTF-16. A key is an `EncryptedPrivateKeyInfo` of an algorithm of Sun's: 20 bytes of salt, the key
-//! XORed with a stream of SHA-1 (`w0 = salt, wn = SHA1(password | wn-1)`), and `SHA1(password | key)`. That is no
-//! protection worth its name; it is what the files have.
+//! password in UTF-16. A key is an `EncryptedPrivateKeyInfo` of an algorithm of Sun's. That of JKS: 20 bytes of salt, the
+//! key XORed with a stream of SHA-1 (`w0 = salt, wn = SHA1(password | wn-1)`), and `SHA1(password | key)`. That is no
+//! protection worth its name; it is what the files have. That of JCEKS is in [`pbe`](super::pbe). A secret key is a
+//! serialized `SealedObject` whose content, encrypted in the same way, is the serialized key.
 
-use super::{CHAIN_MAX, ENTRIES_MAX, Error, Format, Key, KeyError, Store, der};
+use super::{CHAIN_MAX, ENTRIES_MAX, Error, Format, Key, KeyError, SecretKey, Store, der, pbe, serialized};
 use proto::cursor::Cursor;
 use rustls::pki_types::CertificateDer;
 use sha1::{Digest, Sha1};
@@ -22,9 +24,15 @@ const WHITENER: &[u8] = b"Mighty Aphrodite";
 const KEY_PROTECTOR: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x2a, 0x02, 0x11, 0x01, 0x01];
 const DIGEST_BYTES: usize = 20;
 
-/// Reads a store that begins with JKS's magic number.
-pub fn read(bytes: &[u8], password: Option<&str>) -> Result<Store, Error> {
-    let password = password.map(utf16);
+/// The class of a secret key in its store.
+const SEALED: &str = "com.sun.crypto.provider.SealedObjectForKeyProtector";
+
+/// Rounds of [`pbe`] for all private keys of a store together: forty times what Java takes for one.
+const ROUNDS_IN_ALL: u32 = 8_000_000;
+
+/// Reads a store that begins with the magic number of JKS or JCEKS.
+pub fn read(bytes: &[u8], password: Option<&str>, format: Format) -> Result<Store, Error> {
+    let whole = password.map(utf16);
     let mut cursor = Cursor::new(bytes);
     cursor.u32_be("the magic number")?;
     let version = cursor.u32_be("a version")?;
@@ -33,7 +41,7 @@ pub fn read(bytes: &[u8], password: Option<&str>) -> Result<Store, Error> {
     }
     let entries = cursor.u32_be("a number of entries")? as usize;
     at_most("entries", entries, ENTRIES_MAX)?;
-    let (mut locked, mut trusted) = (Vec::new(), Vec::new());
+    let (mut locked, mut trusted, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..entries {
         let tag = cursor.u32_be("an entry")?;
         let alias = text(&mut cursor, "an alias")?;
@@ -41,21 +49,57 @@ pub fn read(bytes: &[u8], password: Option<&str>) -> Result<Store, Error> {
         match tag {
             1 => locked.push(key(&mut cursor, alias, version)?),
             2 => trusted.push(certificate(&mut cursor, version)?),
-            _ => return Err(Error::Damaged(format!("an entry of kind {tag}, JKS has 1 and 2"))),
+            3 if format == Format::Jceks => secrets.push(secret(&mut cursor, alias)?),
+            _ => {
+                return Err(Error::Damaged(format!(
+                    "an entry of kind {tag}, {}",
+                    kinds(format)
+                )));
+            }
         }
     }
     let end = cursor.offset();
     let digest = cursor.take(DIGEST_BYTES, "the digest at the end")?;
-    if let Some(password) = &password
-        && sha1([password, WHITENER, &bytes[..end]]) != digest
+    if let Some(whole) = &whole
+        && sha1([whole, WHITENER, &bytes[..end]]) != digest
     {
         return Err(Error::Password);
     }
-    let keys = locked.into_iter().map(|key| key.unlocked(password.as_deref()));
+    let mut rounds = ROUNDS_IN_ALL;
+    let keys = locked.into_iter().map(|key| key.unlocked(password, &mut rounds));
     Ok(Store {
-        format: Format::Jks,
+        format,
         keys: keys.collect(),
         trusted,
+        secrets,
+    })
+}
+
+fn kinds(format: Format) -> &'static str {
+    match format {
+        Format::Jceks => "JCEKS has 1 to 3",
+        _ => "JKS has 1 and 2",
+    }
+}
+
+fn secret(cursor: &mut Cursor<'_>, alias: String) -> Result<SecretKey, Error> {
+    let before = cursor.clone();
+    let object = serialized::object(cursor)?;
+    if &*object.class != SEALED {
+        let class = &object.class;
+        return Err(Error::Damaged(format!("a secret key of class {class:?}")));
+    }
+    let content = object
+        .bytes("encryptedContent")
+        .ok_or(before.error("a sealed key"))?;
+    let parameters = match object.text("sealAlg") {
+        Some("PBEWithMD5AndTripleDES") => pbe::Parameters::read(object.bytes("encodedParams").unwrap_or(&[])),
+        _ => Err(KeyError::Protection),
+    };
+    Ok(SecretKey {
+        alias,
+        parameters,
+        content: content.to_vec(),
     })
 }
 
@@ -67,9 +111,9 @@ struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    fn unlocked(self, password: Option<&[u8]>) -> Key {
+    fn unlocked(self, password: Option<&str>, rounds: &mut u32) -> Key {
         let secret = match password {
-            Some(password) => unlock(self.protected, password),
+            Some(password) => unlock(self.protected, password, rounds),
             None => Err(KeyError::NoPassword),
         };
         Key {
@@ -123,12 +167,29 @@ fn at_most(what: &'static str, found: usize, allowed: usize) -> Result<(), Error
 }
 
 /// Takes the protection off a key: PKCS#8.
-fn unlock(protected: &[u8], password: &[u8]) -> Result<Vec<u8>, KeyError> {
-    let (algorithm, bytes) = der::encrypted_key(protected).ok_or(KeyError::Protection)?;
+fn unlock(protected: &[u8], password: &str, rounds: &mut u32) -> Result<Vec<u8>, KeyError> {
+    let der::EncryptedKey {
+        algorithm,
+        parameters,
+        bytes,
+    } = der::encrypted_key(protected).ok_or(KeyError::Protection)?;
+    if algorithm == pbe::IDENTIFIER {
+        let parameters = pbe::Parameters::read(parameters)?;
+        *rounds = rounds.checked_sub(parameters.rounds).ok_or(KeyError::Rounds)?;
+        let plain = parameters.open(password, bytes)?;
+        // What the wrong password leaves may be padded as it should by chance.
+        let is_key = der::key_algorithm(&plain) != "unknown";
+        return if is_key {
+            Ok(plain.to_vec())
+        } else {
+            Err(KeyError::Password)
+        };
+    }
     let long_enough = bytes.len() >= 2 * DIGEST_BYTES;
     if algorithm != KEY_PROTECTOR || !long_enough {
         return Err(KeyError::Protection);
     }
+    let password = &utf16(password)[..];
     let (salt, rest) = bytes.split_at(DIGEST_BYTES);
     let (encrypted, digest) = rest.split_at(rest.len() - DIGEST_BYTES);
     let mut stream = salt.to_vec();

@@ -1,5 +1,5 @@
-//! Java's key stores and trust stores: JKS (`jks`) and PKCS#12 (`pkcs12`), told apart by their content, as Java
-//! does since version 9 whatever the configured type says.
+//! Java's key stores and trust stores: JKS and JCEKS (`jks`) and PKCS#12 (`pkcs12`), told apart by their content, as
+//! Java does since version 9 whatever the configured type says.
 //!
 //! A store is read whole and once; nothing of it is written. What is wrong is told in words an operator can act
 //! on: what the file is instead, which password does not fit. Passwords and keys are in no message and no `Debug`.
@@ -7,22 +7,25 @@
 //! Bounds: a file of [`STORE_BYTES_MAX`], [`ENTRIES_MAX`] entries, [`CHAIN_MAX`] certificates to a key. No length
 //! that a file declares is allocated before its bytes are there.
 //!
-//! Sources: `flume/sources.md` 4, `flume/channels-and-sinks.md` 5.4; `sun.security.provider.JavaKeyStore` for JKS,
-//! RFC 7292 for PKCS#12.
+//! Sources: `flume/sources.md` 4, `flume/channels-and-sinks.md` 3.2.9 and 5.4; `sun.security.provider.JavaKeyStore` for
+//! JKS, `com.sun.crypto.provider.JceKeyStore` for JCEKS, RFC 7292 for PKCS#12.
 
 mod der;
 mod jks;
+mod pbe;
 mod pkcs12;
+mod serialized;
 
 #[cfg(test)]
 mod tests;
 
-use proto::cursor::DecodeError;
+use proto::cursor::{Cursor, DecodeError};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// Bytes of a store, at most; Java's own list of authorities has less than 200 KB.
 pub const STORE_BYTES_MAX: u64 = 16 << 20;
@@ -36,8 +39,21 @@ pub const CHAIN_MAX: usize = 100;
 pub enum Format {
     /// Java's own.
     Jks,
+    /// Java's own for secret keys.
+    Jceks,
     /// PKCS#12, also called PFX.
     Pkcs12,
+}
+
+impl Format {
+    /// As Java calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jks => "JKS",
+            Self::Jceks => "JCEKS",
+            Self::Pkcs12 => "PKCS12",
+        }
+    }
 }
 
 /// What a store holds.
@@ -48,6 +64,66 @@ pub struct Store {
     pub keys: Vec<Key>,
     /// Certificates that are trusted.
     pub trusted: Vec<CertificateDer<'static>>,
+    /// Secret keys, in the order of the file; only JCEKS has them.
+    pub secrets: Vec<SecretKey>,
+}
+
+/// A secret key as it lies in its store, and where each may have a password of its own.
+pub struct SecretKey {
+    /// Its name in the store, which Java writes in lower case.
+    pub alias: String,
+    parameters: Result<pbe::Parameters, KeyError>,
+    content: Vec<u8>,
+}
+
+/// A secret key, opened; its bytes are wiped when it goes.
+pub struct OpenedKey {
+    /// `AES`, in Java's words.
+    pub algorithm: String,
+    /// The key.
+    pub bytes: Zeroizing<Vec<u8>>,
+}
+
+impl SecretKey {
+    /// Rounds of hashing that [`open`](Self::open) has to do, at most 5,000,000; none if it cannot be opened.
+    pub fn rounds(&self) -> u32 {
+        self.parameters.map_or(0, |parameters| parameters.rounds)
+    }
+
+    /// Takes the protection off. That takes some time: 0.1 s at Java's 200,000 rounds of MD5.
+    ///
+    /// # Errors
+    /// The password does not fit, or what is inside is no secret key.
+    pub fn open(&self, password: &str) -> Result<OpenedKey, KeyError> {
+        let plain = self.parameters?.open(password, &self.content)?;
+        // What the wrong password leaves may be padded as it should by chance.
+        let object = serialized::object(&mut Cursor::new(&plain)).map_err(|_| KeyError::Password)?;
+        let bytes = match &*object.class {
+            "javax.crypto.spec.SecretKeySpec" => object.bytes("key"),
+            "java.security.KeyRep" => object.bytes("encoded"),
+            _ => None,
+        };
+        Ok(OpenedKey {
+            algorithm: object.text("algorithm").unwrap_or_default().to_owned(),
+            bytes: Zeroizing::new(bytes.ok_or(KeyError::Class)?.to_vec()),
+        })
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretKey")
+            .field("alias", &self.alias)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OpenedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedKey")
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A private key and its certificates.
@@ -94,6 +170,7 @@ impl fmt::Debug for Store {
             .field("format", &self.format)
             .field("keys", &self.keys)
             .field("trusted", &self.trusted.len())
+            .field("secrets", &self.secrets)
             .finish()
     }
 }
@@ -122,7 +199,7 @@ pub enum Error {
     #[error("has more than {STORE_BYTES_MAX} bytes, which no store has")]
     TooLarge,
     /// Something else.
-    #[error("is neither JKS nor PKCS12 but {0}")]
+    #[error("is neither JKS nor JCEKS nor PKCS12 but {0}")]
     NoStore(&'static str),
     /// A count beyond the limit.
     #[error("has {found} {what}, at most {allowed} are read")]
@@ -163,9 +240,15 @@ pub enum KeyError {
     /// Without one only certificates are read.
     #[error("cannot be read without a password")]
     NoPassword,
-    /// Not what JKS has.
-    #[error("is protected in a way that JKS does not have")]
+    /// Not what Java's own stores have.
+    #[error("is protected in a way that JKS and JCEKS do not have")]
     Protection,
+    /// More than Java does.
+    #[error("asks for more rounds of hashing than Java does, or for none")]
+    Rounds,
+    /// It could be opened.
+    #[error("is no secret key of a class that is known here (SecretKeySpec and KeyRep)")]
+    Class,
 }
 
 /// Reads a store from its file.
@@ -192,10 +275,8 @@ pub fn read_file(path: &Path, password: Option<&str>) -> Result<Store, Error> {
 /// As [`read_file`].
 pub fn read(bytes: &[u8], password: Option<&str>) -> Result<Store, Error> {
     match bytes {
-        [0xfe, 0xed, 0xfe, 0xed, ..] => jks::read(bytes, password),
-        [0xce, 0xce, 0xce, 0xce, ..] => Err(Error::NoStore(
-            "JCEKS; keytool -importkeystore -deststoretype PKCS12 makes a store of it that can be read",
-        )),
+        [0xfe, 0xed, 0xfe, 0xed, ..] => jks::read(bytes, password, Format::Jks),
+        [0xce, 0xce, 0xce, 0xce, ..] => jks::read(bytes, password, Format::Jceks),
         [0x30, ..] => pkcs12::read(bytes, password),
         [] => Err(Error::NoStore("an empty file")),
         _ if bytes.starts_with(b"-----BEGIN ") => Err(Error::NoStore(

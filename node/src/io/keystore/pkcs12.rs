@@ -33,6 +33,7 @@ pub fn read(bytes: &[u8], password: Option<&str>) -> Result<Store, Error> {
         format: Format::Pkcs12,
         keys,
         trusted,
+        secrets: Vec::new(),
     })
 }
 

@@ -79,6 +79,8 @@ fn what_keytool_writes_is_read() {
         ),
         ("chain.jks", Format::Jks, &[("server", "EC", 3)], 0),
         ("trust.jks", Format::Jks, &[], 1),
+        ("rsa.jceks", Format::Jceks, &[("server", "RSA", 1)], 0),
+        ("keys.jceks", Format::Jceks, &[], 0),
         ("ec.p12", Format::Pkcs12, &[("server", "EC", 1)], 0),
         ("rsa_legacy.p12", Format::Pkcs12, &[("server", "RSA", 1)], 0),
         ("chain.p12", Format::Pkcs12, &[("server", "EC", 3)], 0),
@@ -116,7 +118,15 @@ fn a_chain_is_the_same_from_both_formats_and_ends_at_what_is_trusted() {
 
 #[test]
 fn a_wrong_password_is_called_one() {
-    for name in ["rsa.jks", "trust.jks", "ec.p12", "rsa_legacy.p12", "trust.p12"] {
+    for name in [
+        "rsa.jks",
+        "trust.jks",
+        "rsa.jceks",
+        "keys.jceks",
+        "ec.p12",
+        "rsa_legacy.p12",
+        "trust.p12",
+    ] {
         for wrong in ["changeme", ""] {
             let found = open(name, Some(wrong));
             assert!(matches!(found, Err(Error::Password)), "{name}: {found:?}");
@@ -142,7 +152,6 @@ fn a_key_with_a_password_of_its_own_does_not_spoil_its_store() {
 
 #[test]
 fn what_is_no_store_is_called_what_it_is() {
-    assert!(message(open("secret.jceks", Some("changeit"))).contains("JCEKS; keytool -importkeystore"));
     assert!(message(read(b"-----BEGIN CERTIFICATE-----\n", None)).contains("PEM"));
     assert!(message(read(b"", None)).contains("an empty file"));
     assert!(message(read(b"PK\x03\x04", None)).contains("something else"));
@@ -220,7 +229,7 @@ fn counts_have_limits_and_lengths_cost_nothing() {
 
 #[test]
 fn every_changed_byte_of_a_jks_store_is_noticed() {
-    for name in ["ec.jks", "trust.jks"] {
+    for name in ["ec.jks", "trust.jks", "keys.jceks"] {
         let bytes = bytes(name);
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
@@ -250,6 +259,62 @@ fn a_jks_store_that_was_changed_by_who_knows_the_password_is_refused_or_read() {
             }
         }
     }
+}
+
+#[test]
+fn secret_keys_are_opened_with_the_password_of_each() {
+    let store = open("keys.jceks", Some("changeit")).unwrap();
+    let mut names: Vec<&str> = store.secrets.iter().map(|key| key.alias.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["des", "key-128", "key-192", "key-256", "own-password"]);
+    let secret = |name: &str| store.secrets.iter().find(|key| key.alias == name).unwrap();
+    for (name, algorithm, bytes) in [
+        ("key-128", "AES", 16),
+        ("key-192", "AES", 24),
+        ("des", "DESede", 24),
+    ] {
+        let opened = secret(name).open("changeit").unwrap();
+        assert_eq!(
+            (opened.algorithm.as_str(), opened.bytes.len()),
+            (algorithm, bytes)
+        );
+    }
+    // As Java reads it out of the same file.
+    let opened = secret("key-128").open("changeit").unwrap();
+    assert_eq!(opened.bytes[..4], [0x0a, 0x41, 0x38, 0xc8]);
+    assert_eq!(format!("{opened:?}"), "OpenedKey { algorithm: \"AES\", .. }");
+    let own = secret("own-password");
+    assert_eq!(own.open("different").unwrap().bytes.len(), 32);
+    for wrong in ["changeit", "", "pä€ss"] {
+        assert_eq!(own.open(wrong).unwrap_err(), KeyError::Password, "{wrong}");
+    }
+    let shown = format!("{store:?}");
+    assert!(shown.contains("secrets: [SecretKey { alias: "), "{shown}");
+    assert!(shown.len() < 300, "no content: {shown}");
+}
+
+#[test]
+fn a_jceks_store_that_was_changed_by_who_knows_the_password_is_refused_or_read() {
+    let bytes = bytes("keys.jceks");
+    let content = &bytes[..bytes.len() - 20];
+    for at in 0..content.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut changed = content.to_vec();
+            changed[at] ^= change;
+            if let Ok(store) = read(&sealed(changed, "changeit"), Some("changeit")) {
+                assert!(store.secrets.len() <= 5);
+            }
+        }
+    }
+}
+
+#[test]
+fn secret_keys_are_in_no_store_but_jceks() {
+    let content = bytes("keys.jceks");
+    let mut other = content[..content.len() - 20].to_vec();
+    other[..4].copy_from_slice(&[0xfe, 0xed, 0xfe, 0xed]);
+    let refused = message(read(&sealed(other, "changeit"), Some("changeit")));
+    assert_eq!(refused, "is damaged: an entry of kind 3, JKS has 1 and 2");
 }
 
 #[test]
@@ -287,7 +352,7 @@ fn no_secret_is_shown() {
     let shown = format!("{store:?}");
     assert_eq!(
         shown,
-        "Store { format: Pkcs12, keys: [Key { alias: \"server\", chain: 3, secret: Ok(\"(private)\") }], trusted: 0 }"
+        "Store { format: Pkcs12, keys: [Key { alias: \"server\", chain: 3, secret: Ok(\"(private)\") }], trusted: 0, secrets: [] }"
     );
 }
 

@@ -247,12 +247,12 @@ fn store(
 
 /// The content says what a store is; a type that Java does not have is a mistake all the same.
 fn check_type(keys: &mut Keys, kind: &Setting) {
-    let known = ["JKS", "PKCS12"];
+    let known = ["JKS", "JCEKS", "PKCS12"];
     if !known.iter().any(|k| k.eq_ignore_ascii_case(&kind.value)) {
         let near = nearest(&kind.value, known.into_iter());
         let hint = near.map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
         let message = format!(
-            "expected JKS or PKCS12, found \"{}\"; the content of the file decides{hint}",
+            "expected JKS, JCEKS or PKCS12, found \"{}\"; the content of the file decides{hint}",
             kind.value
         );
         kind.warn(keys, &message);

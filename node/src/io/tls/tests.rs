@@ -356,8 +356,8 @@ fn a_keystore_that_does_not_serve_is_told_with_the_reason() {
         dsa.contains("its key \"server\" cannot be used: it is a DSA key, and RSA"),
         "{dsa}"
     );
-    assert!(one("@README.md", "changeit").contains("is neither JKS nor PKCS12 but something else"));
-    assert!(one("@secret.jceks", "changeit").contains("but JCEKS; keytool"));
+    assert!(one("@README.md", "changeit").contains("is neither JKS nor JCEKS nor PKCS12 but something else"));
+    assert!(one("@secret.jceks", "changeit").contains("has no private key, but 0 trusted"));
     assert_eq!(
         said(&[
             ("ssl", "true"),
@@ -366,7 +366,7 @@ fn a_keystore_that_does_not_serve_is_told_with_the_reason() {
             ("keystore-type", "PKCS2"),
         ]),
         [
-            "warning bad-value keystore-type: expected JKS or PKCS12, found \"PKCS2\"; the content of the file decides; did you mean \"PKCS12\"?"
+            "warning bad-value keystore-type: expected JKS, JCEKS or PKCS12, found \"PKCS2\"; the content of the file decides; did you mean \"PKCS12\"?"
         ]
     );
 }
