@@ -8,6 +8,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use tracing::{debug, warn};
 
+/// What is made and taken away to see whether that can be done.
+pub(super) const CANARY: &str = ".flume-spooldir-perm-check.canary";
+
 /// Why a file cannot be retired.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -53,14 +56,20 @@ pub(super) fn check(config: &Config) -> Result<(), RunError> {
     }
 }
 
-/// Makes a file and takes it away again, as Flume does.
+/// Makes a file and takes it away again, as Flume does; but a hidden one, so that what a killed start leaves behind is no
+/// file to be sent (it would be an empty event), and always the same, so that the next start takes it away.
 fn canary(directory: &Path) -> io::Result<()> {
-    let path = directory.join(format!(
-        "flume-spooldir-perm-check-{:016x}.canary",
-        rand::random::<u64>()
-    ));
-    let made = OpenOptions::new().write(true).create_new(true).open(&path);
-    made.and_then(|_| fs::remove_file(&path))
+    let path = directory.join(CANARY);
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)?;
+    match fs::remove_file(&path) {
+        // Another source has the same directory, and was as quick.
+        Err(why) if why.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// Renames or deletes a file, or makes its marker. Returns the directory that has changed.
