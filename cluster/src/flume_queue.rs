@@ -8,9 +8,10 @@
 //! alone and mean nothing. A take may also be met before its put, because records of several folders, or of several
 //! threads, are written a little out of order: it is remembered until then.
 //!
-//! With several folders Flume may have deleted the file with the *takes* of events whose puts are still there. The data
-//! files alone would bring those events back. So a [`Checkpoint`], if there is one that belongs to these files, is asked
-//! too, for one thing only: which of the events that were committed before it were still there. It never adds an event.
+//! With several folders Flume may have deleted the file with the *takes* of events whose puts are still there, even when
+//! the commit of those takes is in a later file that is there too. The data files alone would bring those events back. So
+//! a [`Checkpoint`], if there is one that belongs to these files, is asked too: which of the events that were committed
+//! before it were still there, and what its open transactions had taken. It never adds an event.
 //! One that cannot be shown to belong is ignored, since repeating is better than losing.
 //!
 //! Memory: about 40 bytes for each event that is queued at the same time; the channel's capacity bounds it.
@@ -29,6 +30,8 @@ pub struct Checkpoint {
     pub order: i64,
     /// Events that were queued or taken in an open transaction.
     pub there: HashSet<Pointer>,
+    /// What open transactions had taken, by the transaction.
+    pub taken: HashMap<i64, Vec<Pointer>>,
     /// Metadata of one of the files names this very checkpoint.
     pub is_named: bool,
 }
@@ -134,6 +137,7 @@ impl Replay {
             What::Commit(Kind::Take) => {
                 let takes = self.open.remove(&entry.transaction).unwrap_or_default().takes;
                 takes.into_iter().for_each(|put| self.take(put));
+                self.take_of_checkpoint(entry);
             }
         }
     }
@@ -174,6 +178,15 @@ impl Replay {
         } else if self.files.contains(&put.file()) {
             self.early.insert(put);
         }
+    }
+
+    /// The takes of a transaction that was open in the checkpoint may stand in a file that is deleted.
+    fn take_of_checkpoint(&mut self, commit: &Entry) {
+        let Some(checkpoint) = self.checkpoint.as_ref().filter(|c| commit.order > c.order) else {
+            return;
+        };
+        let taken = checkpoint.taken.get(&commit.transaction).into_iter().flatten();
+        self.doubtful.extend(taken.filter(|put| self.queue.has(**put)));
     }
 
     /// What is left when all records were told.
@@ -362,6 +375,7 @@ mod tests {
         let checkpoint = |there: &[u32], is_named| Checkpoint {
             order: 3,
             there: there.iter().map(|n| at(*n)).collect(),
+            taken: HashMap::new(),
             is_named,
         };
         let told = "p1@1 p2@1 cp1 p3@2 cp2";
@@ -379,6 +393,21 @@ mod tests {
                 left.evidence
             );
         }
+    }
+
+    #[test]
+    fn takes_of_a_deleted_file_count_if_the_checkpoint_has_them_and_their_commit_is_there() {
+        let checkpoint = || Checkpoint {
+            order: 3,
+            there: [at(1), at(2)].into(),
+            taken: [(7, vec![at(1)])].into(),
+            is_named: true,
+        };
+        let left = |told| replayed(told, Some(checkpoint())).events;
+        assert_eq!(left("p1@1 p2@1 cp1 ct7"), [at(2)]);
+        assert_eq!(left("p1@1 p2@1 cp1 r7"), [at(1), at(2)]);
+        assert_eq!(left("p1@1 p2@1 cp1"), [at(1), at(2)]);
+        assert_eq!(left("p1@1 p2@1 cp1 t1@7 ct7 p3@8 cp8"), [at(2), at(3)]);
     }
 
     proptest! {

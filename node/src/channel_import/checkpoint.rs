@@ -5,7 +5,7 @@ use super::folders::Folders;
 use super::progress::Progress;
 use cluster::flume_queue::Checkpoint;
 use proto::flume_log::{CheckpointMeta, Pointer, inflight, queue_ranges};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
@@ -61,12 +61,18 @@ fn read_in(folder: &Path, files: &[LogFile]) -> Result<Option<Checkpoint>, Strin
         }
     }
     let taken = small(&folder.join("inflighttakes")).map_err(|error| format!("inflighttakes: {error}"))?;
-    there.extend(inflight(&taken).map_err(|why| format!("inflighttakes: {why}"))?);
+    let open = inflight(&taken).map_err(|why| format!("inflighttakes: {why}"))?;
+    let mut taken: HashMap<i64, Vec<Pointer>> = HashMap::new();
+    for (transaction, event) in open {
+        there.insert(event);
+        taken.entry(transaction).or_default().push(event);
+    }
     let is_named =
         |file: &LogFile| [file.meta.checkpoint_order, file.meta.backup_order].contains(&meta.order);
     Ok(Some(Checkpoint {
         order: meta.order,
         there,
+        taken,
         is_named: files.iter().any(is_named),
     }))
 }

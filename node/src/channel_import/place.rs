@@ -31,8 +31,8 @@ pub enum From {
     Folders {
         /// Flume's `dataDirs`.
         data: Vec<PathBuf>,
-        /// Flume's `checkpointDir`.
-        checkpoint: Option<PathBuf>,
+        /// Flume's `checkpointDir`, and its `backupCheckpointDir` if it has one.
+        checkpoints: Vec<PathBuf>,
         /// Our `dataDirs`.
         into: Vec<PathBuf>,
     },
@@ -75,9 +75,9 @@ impl Place {
         match &options.from {
             From::Folders {
                 data,
-                checkpoint,
+                checkpoints,
                 into,
-            } => Self::of_folders(options, data, checkpoint.as_ref(), into),
+            } => Self::of_folders(options, data, checkpoints, into),
             From::Channel {
                 sources,
                 agent,
@@ -89,7 +89,7 @@ impl Place {
     fn of_folders(
         options: &Options,
         data: &[PathBuf],
-        checkpoint: Option<&PathBuf>,
+        checkpoints: &[PathBuf],
         into: &[PathBuf],
     ) -> Result<Self, Failure> {
         if options.keep && same(data, into) {
@@ -104,7 +104,7 @@ impl Place {
         refuse(&keys.finish())?;
         Ok(Self {
             data: data.to_vec(),
-            checkpoints: checkpoint.into_iter().cloned().collect(),
+            checkpoints: checkpoints.to_vec(),
             config,
             channel: "imported".to_owned(),
             warnings: options.warnings.clone(),

@@ -43,7 +43,7 @@ fn options(data: &Path, into: &Path) -> Options {
     Options {
         from: From::Folders {
             data: vec![data.to_owned()],
-            checkpoint: None,
+            checkpoints: Vec::new(),
             into: vec![into.to_owned()],
         },
         dry_run: false,

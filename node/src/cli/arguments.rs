@@ -204,9 +204,9 @@ pub struct ChannelImportArgs {
     /// Our dataDirs; they may be the same folders
     #[arg(long, value_name = "DIR,…")]
     pub into: Option<String>,
-    /// Flume's checkpointDir: with several dataDirs it can show that an event was delivered
-    #[arg(long, value_name = "DIR")]
-    pub checkpoint_dir: Option<PathBuf>,
+    /// Flume's checkpointDir, and its backupCheckpointDir: with several dataDirs they show what was delivered long ago
+    #[arg(long, value_name = "DIR,…")]
+    pub checkpoint_dir: Option<String>,
     /// Configuration file that has the channel, instead of folders; repeat it to add files
     #[arg(short = 'f', long = "conf-file", value_name = "FILE")]
     pub conf_files: Vec<PathBuf>,

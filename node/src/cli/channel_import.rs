@@ -37,7 +37,7 @@ pub(super) fn read(words: impl Iterator<Item = OsString>, world: &World) -> Resu
             }
             From::Folders {
                 data,
-                checkpoint: args.checkpoint_dir,
+                checkpoints: args.checkpoint_dir.as_deref().map(list).unwrap_or_default(),
                 into,
             }
         }
@@ -114,10 +114,10 @@ mod tests {
     fn folders_or_a_channel_of_a_configuration_are_named() {
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
         let options =
-            parsed("import /a,/b /c --checkpoint-dir /k --into /x,/y --key k1=/key --dry-run").unwrap();
+            parsed("import /a,/b /c --checkpoint-dir /k,/l --into /x,/y --key k1=/key --dry-run").unwrap();
         let expected = From::Folders {
             data: paths(&["/a", "/b", "/c"]),
-            checkpoint: Some("/k".into()),
+            checkpoints: paths(&["/k", "/l"]),
             into: paths(&["/x", "/y"]),
         };
         assert_eq!(options.from, expected);

@@ -107,11 +107,11 @@ pub fn queue_ranges(
     Ok([place(first)..place(end.max(first)), place(0)..place(over)])
 }
 
-/// Reads `inflightputs` or `inflighttakes`: all pointers of all transactions.
+/// Reads `inflightputs` or `inflighttakes`: each event of each transaction, with the transaction.
 ///
 /// # Errors
 /// The checksum or a count is wrong.
-pub fn inflight(bytes: &[u8]) -> Result<Vec<Pointer>, CheckpointError> {
+pub fn inflight(bytes: &[u8]) -> Result<Vec<(i64, Pointer)>, CheckpointError> {
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
@@ -129,9 +129,10 @@ pub fn inflight(bytes: &[u8]) -> Result<Vec<Pointer>, CheckpointError> {
     };
     let mut pointers = Vec::new();
     while !cursor.is_empty() {
-        number(&mut cursor, "a transaction")?;
+        let transaction = number(&mut cursor, "a transaction")? as i64;
         for _ in 0..number(&mut cursor, "how many events it has")? {
-            pointers.push(Pointer::from_u64(number(&mut cursor, "an event of it")?));
+            let event = Pointer::from_u64(number(&mut cursor, "an event of it")?);
+            pointers.push((transaction, event));
         }
     }
     Ok(pointers)

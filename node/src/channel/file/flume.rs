@@ -64,9 +64,15 @@ pub(super) fn import_command(data_dirs: &[PathBuf], keys: &Keys) -> String {
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         quoted(&names.join(","))
     };
-    let checkpoint = match keys.peek("checkpointDir") {
-        Some(folder) => format!(" --checkpoint-dir {}", quoted(folder)),
-        None => String::new(),
+    let names = ["checkpointDir", "backupCheckpointDir"];
+    let folders: Vec<PathBuf> = names
+        .iter()
+        .filter_map(|key| keys.peek(key))
+        .map(PathBuf::from)
+        .collect();
+    let checkpoint = match folders.as_slice() {
+        [] => String::new(),
+        some => format!(" --checkpoint-dir {}", list(some)),
     };
     let dirs = list(data_dirs);
     format!("node channel import {dirs}{checkpoint} --into {dirs}")

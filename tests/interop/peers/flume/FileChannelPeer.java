@@ -21,7 +21,8 @@ import org.apache.flume.event.EventBuilder;
  *   FileChannelPeer drain KEY=VALUE...               takes everything, a line for each event, in order
  *
  * An event has its number in its body and in a header. A line of drain: EVENT, headers, body. In its life it prints how
- * many transactions have put events, so that it can be killed after any of them.
+ * many transactions have put events, so that it can be killed after any of them, and TOOK with the numbers of events whose
+ * take is committed.
  */
 public final class FileChannelPeer {
     private static FileChannel channel;
@@ -189,12 +190,19 @@ public final class FileChannelPeer {
             Transaction transaction = channel.getTransaction();
             transaction.begin();
             int count = 1 + random.nextInt(10);
-            for (int n = 0; n < count && channel.take() != null; n++) {
+            StringBuilder taken = new StringBuilder();
+            Event event;
+            for (int n = 0; n < count && (event = channel.take()) != null; n++) {
+                taken.append(' ').append(event.getHeaders().get("number"));
                 if (random.nextInt(30) == 0) {
                     pause(3);
                 }
             }
-            end(transaction, random.nextInt(6) > 0);
+            boolean commit = random.nextInt(6) > 0;
+            end(transaction, commit);
+            if (commit) {
+                System.out.println("TOOK" + taken);
+            }
             pause(random.nextInt(8));
         }
     }
