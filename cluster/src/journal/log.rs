@@ -18,9 +18,6 @@ use std::sync::Arc;
 /// What one record needs beside its events and texts, at most.
 const RECORD_BYTES: usize = 128;
 
-/// Freed files that are kept for the next segments.
-const FREE_FILES_MAX: usize = 2;
-
 /// Sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -144,13 +141,13 @@ pub struct Log<D: Disk> {
     pub(super) tail: Tail,
     /// Files of no segment, with their lengths.
     pub(super) free: Vec<(String, u64)>,
-    rng: SmallRng,
-    poisoned: Option<DiskError>,
+    pub(super) rng: SmallRng,
+    pub(super) poisoned: Option<DiskError>,
     writer: BlockWriter,
     /// Numbers of events up to here are given away.
     assigned: u64,
     /// The segment during which a file for the next one was asked for.
-    wanted: Option<u64>,
+    pub(super) wanted: Option<u64>,
     /// Segments with lower numbers may be there and be unreadable.
     pub(super) numbers_from: u64,
     /// Commits are written and not synced: see [`Log::sync_later`].
@@ -216,30 +213,6 @@ impl<D: Disk> Log<D> {
     /// Whether puts have room without another file.
     pub fn has_room(&self) -> bool {
         !self.is_lean()
-    }
-
-    /// The file that the next segment needs, told once when it is time to make it and none is there: its name and
-    /// length. Whoever makes it, durably with its entry of the folder, [`offer`](Self::offer)s it, so that the roll need
-    /// not wait for it. It is time when the current segment is half full.
-    pub fn wants(&mut self) -> Option<(String, u64)> {
-        let segment = self.segments.get(&self.tail.number)?;
-        let (used, full) = (self.tail.lsn - segment.first_lsn, self.config.segment_bytes);
-        let has_one = self.free.iter().any(|(_, bytes)| *bytes >= full);
-        let is_due = used >= full / 2 && !has_one && !self.is_lean() && self.poisoned.is_none();
-        if !is_due || self.wanted == Some(self.tail.number) {
-            return None;
-        }
-        self.wanted = Some(self.tail.number);
-        Some((self.free_name(), full))
-    }
-
-    /// A file that was made as [`wants`](Self::wants) said.
-    pub fn offer(&mut self, name: String, bytes: u64) {
-        self.free.push((name, bytes));
-    }
-
-    fn free_name(&mut self) -> String {
-        format!("free-{:016x}.wal", self.rng.random::<u64>())
     }
 
     /// Commits transactions with one sync, in order. Those before a failure may have succeeded.
@@ -538,7 +511,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Whether the current segment is one of the small ones, which are not for events.
-    fn is_lean(&self) -> bool {
+    pub(super) fn is_lean(&self) -> bool {
         self.segments
             .get(&self.tail.number)
             .is_some_and(|segment| segment.file_bytes < self.config.segment_bytes)
@@ -634,94 +607,6 @@ impl<D: Disk> Log<D> {
         self.books = books;
         self.assigned = self.books.next_event();
         self.collect()
-    }
-
-    /// A file for the next segment: one that is free and long enough, else a new one.
-    fn next_file(&mut self, need: u64, for_puts: bool) -> Result<(String, u64), DiskError> {
-        let want = need.max(self.config.segment_bytes);
-        if let Some((name, bytes)) = self.free.iter().find(|(_, bytes)| *bytes >= want) {
-            return Ok((name.clone(), *bytes));
-        }
-        let name = self.free_name();
-        match self.disk.create(&name, want) {
-            Ok(_) => {
-                self.free.push((name.clone(), want));
-                Ok((name, want))
-            }
-            Err(why) if why.kind == DiskErrorKind::Full && !for_puts => {
-                let spare = self.free.iter().find(|(_, bytes)| *bytes >= need);
-                spare.cloned().ok_or(why)
-            }
-            Err(why) => Err(why),
-        }
-    }
-
-    /// Takes the segments out in which nothing lives any more; their files serve again.
-    pub(super) fn collect(&mut self) -> Result<(), DiskError> {
-        let dead: Vec<u64> = self
-            .books
-            .segments()
-            .map(|(n, _)| n)
-            .filter(|n| self.books.is_dead(*n))
-            .collect();
-        for number in dead {
-            self.books.forget_segment(number);
-            if let Some(segment) = self.segments.remove(&number) {
-                self.release(&segment.name, segment.file_bytes)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A file that is no segment any more: kept for later, or removed.
-    pub(super) fn release(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
-        let lean = bytes < self.config.segment_bytes;
-        let kept = self
-            .free
-            .iter()
-            .filter(|(_, b)| (*b < self.config.segment_bytes) == lean)
-            .count();
-        if kept >= FREE_FILES_MAX {
-            return self.disk.remove(name);
-        }
-        let free = self.free_name();
-        self.disk.rename(name, &free)?;
-        self.free.push((free, bytes));
-        Ok(())
-    }
-
-    /// The two small files, as far as they are missing and there is room. They are durable before anything is
-    /// acknowledged: after a crash on a full disk they could not be made again.
-    pub(super) fn make_spares(&mut self) -> Result<(), DiskError> {
-        let Config {
-            segment_bytes,
-            spare_bytes,
-            ..
-        } = self.config;
-        let is_spare = |bytes: u64| (spare_bytes..segment_bytes).contains(&bytes);
-        let mut have = self.free.iter().filter(|(_, bytes)| is_spare(*bytes)).count();
-        have += usize::from(self.is_lean());
-        let before = have;
-        while have < FREE_FILES_MAX {
-            let name = self.free_name();
-            match self.disk.create(&name, spare_bytes) {
-                Ok(file) => self.disk.sync(&file)?,
-                Err(why) if why.kind == DiskErrorKind::Full => break,
-                Err(why) => return Err(why),
-            }
-            self.free.push((name, spare_bytes));
-            have += 1;
-        }
-        if have >= FREE_FILES_MAX {
-            // What a crash has cut short, or a smaller configuration has left.
-            for (name, _) in self.free.extract_if(.., |(_, bytes)| *bytes < spare_bytes) {
-                self.disk.remove(&name)?;
-            }
-        }
-        if have > before {
-            self.disk.sync_folder()?;
-        }
-        Ok(())
     }
 
     /// Whether a segment is still part of the log.

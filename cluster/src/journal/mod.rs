@@ -40,6 +40,7 @@ mod ranges;
 mod reader;
 mod recovery;
 mod repair;
+mod space;
 mod state;
 mod survey;
 mod words;

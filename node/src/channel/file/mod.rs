@@ -26,6 +26,7 @@
 //! Source: `flume/channels-and-sinks.md` 3.2; the design's sections 1 and 3.
 
 mod ahead;
+mod commit;
 mod config;
 mod core;
 mod damage;
