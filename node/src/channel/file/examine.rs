@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Names of files that a message shows.
 const NAMES_SHOWN: usize = 3;
 /// Entries of a folder that are looked at.
-const ENTRIES_MAX: usize = 10_000;
+const ENTRIES_MAX: usize = 1_000_000;
 
 /// Whether this process may use the folder, or make it.
 ///
@@ -140,20 +140,25 @@ pub fn vacant(data_dir: &Path) -> Result<(), FolderError> {
     strangers(&data_dir.join(FOLDER), begun)
 }
 
-fn strangers(folder: &Path, known: impl Fn(&str) -> bool) -> Result<(), FolderError> {
+/// What is in a folder, at most so much of it that nothing grows; nothing if it is not there.
+///
+/// # Errors
+/// It cannot be listed: nobody knows what is there.
+pub fn names(folder: &Path) -> Result<Vec<String>, FolderError> {
+    let failed = FolderError::io(folder);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            let path = folder.to_owned();
-            return Err(FolderError::Io { path, error });
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
     };
-    let names = entries
-        .take(ENTRIES_MAX)
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut strange: Vec<String> = names.filter(|name| !known(name)).collect();
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let names = entries.take(ENTRIES_MAX).map(|entry| entry.map(name));
+    names.collect::<Result<_, _>>().map_err(failed)
+}
+
+fn strangers(folder: &Path, known: impl Fn(&str) -> bool) -> Result<(), FolderError> {
+    let mut strange = names(folder)?;
+    strange.retain(|name| !known(name));
     if strange.is_empty() {
         return Ok(());
     }
@@ -175,14 +180,11 @@ fn strangers(folder: &Path, known: impl Fn(&str) -> bool) -> Result<(), FolderEr
 /// The newest segment whose header can be read, with the name of its file.
 ///
 /// # Errors
-/// A newer version wrote it.
+/// A newer version wrote it, or the folder cannot be listed.
 pub fn newest_segment(data_dir: &Path) -> Result<Option<(PathBuf, SegmentHead)>, FolderError> {
     let folder = data_dir.join(FOLDER);
-    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("seg-") && name.ends_with(".wal"))
-        .collect();
+    let mut names = names(&folder)?;
+    names.retain(|name| name.starts_with("seg-") && name.ends_with(".wal"));
     names.sort_unstable();
     for path in names.iter().rev().map(|name| folder.join(name)) {
         let mut page = Vec::new();

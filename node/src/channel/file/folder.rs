@@ -71,7 +71,7 @@ fn user(holder: &Option<Holder>) -> String {
 }
 
 impl FolderError {
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |error| Self::Io { path, error }
     }
@@ -106,7 +106,7 @@ pub fn look(data_dir: &Path) -> Result<Found, FolderError> {
             examine::newest_segment(data_dir)?;
             return Ok(Found::Ours);
         }
-        None if has_segments(&data_dir.join(FOLDER)) => {
+        None if has_segments(&data_dir.join(FOLDER))? => {
             return Err(FolderError::Other {
                 path: data_dir.join(FOLDER),
                 why: "has segments of a log, but no META that says whose they are: bring META back from where they \
@@ -128,9 +128,10 @@ pub fn meta(data_dir: &Path) -> Result<Option<MetaPage>, FolderError> {
     read_meta(&data_dir.join(FOLDER).join(META))
 }
 
-fn has_segments(folder: &Path) -> bool {
-    let is_segment = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("seg-");
-    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(is_segment))
+fn has_segments(folder: &Path) -> Result<bool, FolderError> {
+    Ok(examine::names(folder)?
+        .iter()
+        .any(|name| name.starts_with("seg-")))
 }
 
 fn read_meta(path: &Path) -> Result<Option<MetaPage>, FolderError> {
