@@ -299,7 +299,7 @@ impl<D: Disk> Log<D> {
                 return Err(CommitError::Poisoned(why));
             }
             *open += unsettled.len();
-            match self.roll(need, is_put) {
+            match self.roll_anyhow(need, is_put) {
                 Ok(()) => {}
                 Err(why) if why.kind == DiskErrorKind::Full && is_put => return Err(CommitError::Full),
                 Err(why) => {
@@ -537,7 +537,7 @@ impl<D: Disk> Log<D> {
         });
         let seal = self.seal_bytes();
         let whole = PAGE_BYTES as u64 + file_bytes(size, self.config.block_bytes, seal) + need;
-        let (name, bytes) = self.next_file(whole, for_puts)?;
+        let (name, bytes) = self.file_for(whole, for_puts)?;
         self.begin_segment(number, books, records, &name, bytes)
             .map_err(|why| {
                 // No room where there must be some: half a segment is there.

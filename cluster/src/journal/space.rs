@@ -32,8 +32,32 @@ impl<D: Disk> Log<D> {
         format!("free-{:016x}.wal", self.rng.random::<u64>())
     }
 
+    /// As [`roll`](Self::roll); where there is no room for puts, and nothing that lives is in the way, the current segment's own
+    /// file is what serves again: a small one takes its place first.
+    pub(super) fn roll_anyhow(&mut self, need: u64, for_puts: bool) -> Result<(), DiskError> {
+        let rolled = self.roll(need, for_puts);
+        let is_full = rolled.as_ref().is_err_and(|why| why.kind == DiskErrorKind::Full);
+        if !is_full || !for_puts || self.is_lean() || self.books.live() > 0 {
+            return rolled;
+        }
+        self.roll(0, false)?;
+        self.roll(need, for_puts)
+    }
+
+    /// A file for the next segment. What was taken since the last one began may be what gives room for it; until then such
+    /// files are kept, as a segment is better than the word of the one behind it.
+    pub(super) fn file_for(&mut self, need: u64, for_puts: bool) -> Result<(String, u64), DiskError> {
+        match self.next_file(need, for_puts) {
+            Err(why) if why.kind == DiskErrorKind::Full => {
+                self.collect()?;
+                self.next_file(need, for_puts)
+            }
+            found => found,
+        }
+    }
+
     /// A file for the next segment: one that is free and long enough, else a new one.
-    pub(super) fn next_file(&mut self, need: u64, for_puts: bool) -> Result<(String, u64), DiskError> {
+    fn next_file(&mut self, need: u64, for_puts: bool) -> Result<(String, u64), DiskError> {
         let want = need.max(self.config.segment_bytes);
         if let Some((name, bytes)) = self.free.iter().find(|(_, bytes)| *bytes >= want) {
             return Ok((name.clone(), *bytes));

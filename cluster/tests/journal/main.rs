@@ -484,6 +484,16 @@ fn booked(
     doubt
 }
 
+/// Whether one of the log's files is long enough for puts.
+fn has_whole_file(disk: &SimDisk) -> bool {
+    let mut disk = disk.clone();
+    let names = disk.list().expect("no fault is left");
+    names.into_iter().any(|name| {
+        let file = disk.open(&name).expect("no fault is left");
+        disk.len(&file).expect("no fault is left") >= config().segment_bytes
+    })
+}
+
 /// A full disk drains: puts are refused, the log opens again and again, every event can be taken, and then there is room
 /// again. Somebody else has filled it, so that not one more file can be made.
 fn drain(world: &mut World, mut log: Log<Given>, mut model: Model, next_id: &mut u64) {
@@ -524,6 +534,18 @@ fn drain(world: &mut World, mut log: Log<Given>, mut model: Model, next_id: &mut
         let took = commit(&mut log, std::slice::from_ref(&step));
         assert!(took.iter().all(Result::is_ok), "takes go on: {took:?}");
         model.apply(&step);
+    }
+    if has_whole_file(&world.disk) {
+        *next_id += 1;
+        let step = Step::Put {
+            id: *next_id,
+            bodies: vec![b"own room".to_vec()],
+        };
+        let put = commit(&mut log, &[step]);
+        assert!(
+            put[0].is_ok(),
+            "the room of what was taken is used again: {put:?}"
+        );
     }
     world.disk.set_room(u64::MAX);
     let step = Step::Put {
