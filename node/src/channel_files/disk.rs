@@ -1,10 +1,10 @@
 //! A folder whose files can only be read: what looks at a channel cannot change it, whatever it does.
 
+use crate::channel::file::folder;
 use cluster::journal::{Disk, DiskError, DiskErrorKind};
 use rustix::fs::Advice;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -72,16 +72,7 @@ impl Disk for ReadOnlyDisk {
     }
 
     fn read_at(&self, file: &Arc<File>, at: u64, buf: &mut [u8]) -> Result<usize, DiskError> {
-        let mut done = 0;
-        while done < buf.len() {
-            match file.read_at(&mut buf[done..], at + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed("read a segment in", "", &error)),
-            }
-        }
-        Ok(done)
+        folder::read_at(file, at, buf).map_err(|error| self.failed("read a segment in", "", &error))
     }
 
     fn reread(&mut self, file: &Arc<File>) -> Result<(), DiskError> {

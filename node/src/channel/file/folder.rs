@@ -412,6 +412,23 @@ impl RealDisk {
     }
 }
 
+/// Reads up to `buf.len()` bytes from a place; fewer only at the end of the file.
+///
+/// # Errors
+/// The file system's.
+pub fn read_at(file: &File, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], at + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
 /// Files up to this long may use up what `minimumRequiredSpace` keeps free: they let a full channel drain.
 const SMALL_BYTES: u64 = 16 << 20;
 
@@ -459,16 +476,7 @@ impl Disk for RealDisk {
     }
 
     fn read_at(&self, file: &Arc<File>, at: u64, buf: &mut [u8]) -> Result<usize, DiskError> {
-        let mut done = 0;
-        while done < buf.len() {
-            match file.read_at(&mut buf[done..], at + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed("cannot read a segment in", "")(error)),
-            }
-        }
-        Ok(done)
+        read_at(file, at, buf).map_err(self.failed("cannot read a segment in", ""))
     }
 
     fn reread(&mut self, file: &Arc<File>) -> Result<(), DiskError> {

@@ -522,7 +522,10 @@ impl Store<'_> {
             put: None,
             records: vec![Record::Take { events: lost }],
         };
-        shard.log.commit(&[taken]).remove(0).map_err(|e| e.to_string())?;
+        if let Err(why) = shard.log.commit(&[taken]).remove(0) {
+            self.core.poisoned(Instant::now());
+            return Err(why.to_string());
+        }
         self.core.lost(events);
         self.core.cells().lost_events.add(events);
         Ok(())
